@@ -42,6 +42,7 @@ class Survey:
     cameras: dict[int, Camera]
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()  # decisions worth a line in the report (grouping, turned images, ...)
+    fingerprint: str = ""  # hash of names, contents, cameras and masks: another photograph means running again
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,90 @@
+"""features.h5: hloc's layout, plus what it lacks. The only code that knows it.
+
+One group an image (its posix path, "/" nests): `keypoints` (N, 2) float32 in hloc's convention (pixel centres at
+integers), `descriptors` (D, N) float32, `scores` (N,) float32, `image_size` (2,) int64 (width, height); ours on top:
+`lafs` (N, 2, 3) float32, same convention as the keypoints, and `descriptors_upright` (D, N) where both orientations
+were described. The group's attribute `complete` is written last: a group without it is a torn one and is redone.
+File attributes: `format`, `pixel_convention`, `manifest` (JSON).
+
+A kill leaves a readable file because every item is flushed before the next begins (and never libver="latest").
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from pipeline.types import Features
+
+FORMAT = 1
+_HALF = np.float32(0.5)
+
+
+@contextmanager
+def appending(path: Path, manifest: dict) -> Iterator[h5py.File]:
+    """The file, opened for appending whole items. A file that does not open (torn by a crash) is begun anew."""
+    try:
+        file = h5py.File(path, "a")
+    except OSError:
+        path.rename(path.with_suffix(".torn"))
+        file = h5py.File(path, "w")
+    with file:
+        file.attrs["format"] = FORMAT
+        file.attrs["pixel_convention"] = "integer centres (hloc): add 0.5 for COLMAP"
+        file.attrs["manifest"] = json.dumps(manifest, sort_keys=True)
+        file.flush()
+        yield file
+
+
+def has(file: h5py.File, name: str) -> bool:
+    return name in file and bool(file[name].attrs.get("complete", False))
+
+
+def names(path: Path) -> list[str]:
+    """Names of the images whose features are complete, sorted."""
+    found: list[str] = []
+    with h5py.File(path, "r") as file:
+        file.visititems(lambda name, item: found.append(name) if item.attrs.get("complete", False) else None)
+    return sorted(found)
+
+
+def write(file: h5py.File, name: str, features: Features) -> None:
+    """Write one image's features and flush; an unfinished item of that name is replaced."""
+    if name in file:
+        del file[name]
+    group = file.create_group(name)
+    group["keypoints"] = features.keypoints - _HALF
+    lafs = features.lafs.astype(np.float32).copy()
+    lafs[:, :, 2] -= _HALF
+    group["lafs"] = lafs
+    group["scores"] = features.scores.astype(np.float32)
+    group["image_size"] = np.array(features.image_size, np.int64)
+    first, *second = features.descriptors
+    group["descriptors"] = np.ascontiguousarray(features.descriptors[first].T, dtype=np.float32)
+    group["descriptors"].attrs["orientation"] = first
+    for other in second:
+        group[f"descriptors_{other}"] = np.ascontiguousarray(features.descriptors[other].T, dtype=np.float32)
+    group.attrs["complete"] = True
+    file.flush()
+
+
+def read(file: h5py.File, name: str, *, descriptors: bool = True) -> Features:
+    """Read one image's features back into COLMAP's convention. hloc files without `lafs` get unit frames."""
+    group = file[name]
+    if "lafs" in group:
+        lafs = group["lafs"][()].astype(np.float32)
+    else:
+        lafs = np.zeros((len(group["keypoints"]), 2, 3), np.float32)
+        lafs[:, 0, 0] = lafs[:, 1, 1] = 1
+    lafs[:, :, 2] = group["keypoints"][()].astype(np.float32) + _HALF
+    scores = group["scores"][()] if "scores" in group else np.zeros(len(lafs), np.float32)
+    sets = {}
+    if descriptors:
+        sets[str(group["descriptors"].attrs.get("orientation", "oriented"))] = group["descriptors"][()].T
+        if "descriptors_upright" in group:
+            sets["upright"] = group["descriptors_upright"][()].T
+    width, height = (int(v) for v in group["image_size"][()])
+    return Features(lafs, scores, sets, (width, height))

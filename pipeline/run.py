@@ -1,0 +1,201 @@
+"""The row of stages: photographs in, a COLMAP model and a report out. Read it as a table of contents."""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from desdis.errors import UserError
+from pipeline.recipe import WHOLE_IMAGE, Recipe
+from pipeline.screen import bar, summary
+from pipeline.workspace import Workspace, write_atomically
+
+log = logging.getLogger("pipeline")
+
+
+def run(
+    recipe: Recipe,
+    images: Path,
+    output: Path,
+    *,
+    reference: Path | None = None,
+    cameras: Path | None = None,
+    masks: Path | None = None,
+    overwrite: bool = False,
+    strict: bool = False,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Reconstruct the photographs of a folder (or the frames of a video); returns the report.
+
+    What an earlier run into the same output has done is not done again. Raises UserError for what the user can mend.
+    """
+    from datasets.scenes.reference import read_reference
+    from pipeline.colmap_log import colmap_log_to
+    from pipeline.mappers.models import read_poses
+    from pipeline.matchers import matcher
+    from pipeline.stages.evaluate import evaluate
+    from pipeline.stages.extract import extract
+    from pipeline.stages.match import match
+    from pipeline.stages.pair import pair
+    from pipeline.stages.reconstruct import reconstruct, reconstructed
+    from pipeline.stages.report import refuse_skips, report
+    from pipeline.stages.survey import survey as survey_photos
+    from pipeline.stages.verify import read_two_views, verify
+
+    console = console or Console(quiet=True)
+    threads = recipe.threads or os.cpu_count() or 1
+    device = _device(recipe.device)
+    work = Workspace(output)
+    _log_to(work.log)
+    colmap_log_to(output / "logs")
+
+    with bar(console, "survey", 0) as progress:
+        survey, cost = work.measure(
+            partial(
+                survey_photos, images, recipe.images, cameras=cameras, masks=masks, strict=strict,
+                workspace_dir=work.frames, progress=progress,
+            )
+        )  # fmt: skip
+    if strict:
+        refuse_skips(survey)
+    if len(survey.photos) < 2:
+        raise UserError(f"{images}: {len(survey.photos)} photographs can be used and at least two are needed")
+    names = [photo.name for photo in survey.photos]
+    known = read_reference(reference, names) if reference else None
+
+    work.plan(_stage_options(recipe, survey, reference), overwrite)
+    work.record("survey", cost)
+    write_atomically(work.recipe, recipe.to_yaml())
+    log.info("%d photographs, %d skipped, recipe %s", len(names), len(survey.skipped), recipe.hash)
+
+    with work.stage("extract"), bar(console, "extract", len(names)) as progress:
+        detect, describe, weights_sha256, max_ratio = _methods(recipe, device)
+        keypoints = extract(
+            survey, detect, describe, _orientations(recipe), recipe.images.max_size, work, threads, progress
+        )
+    with work.stage("pair"):
+        pairs = pair(survey, recipe.pairs, known, work)
+    with work.stage("match"), bar(console, "match", len(pairs)) as progress:
+        decided = match(pairs, matcher(recipe.matcher, max_ratio, device), work, recipe.matcher.cache_mib, progress)
+    with work.stage("verify"), bar(console, "verify", len(pairs)) as progress:
+        verify(survey, pairs, recipe.verify, recipe.seed, work, threads, progress)
+        two_views = read_two_views(work)
+    if work.done("reconstruct"):
+        models, notes = reconstructed(work)
+    else:
+        with work.stage("reconstruct"), bar(console, "reconstruct", len(names)) as progress:
+            mapper_threads = 1 if recipe.deterministic else recipe.threads or -1
+            models, notes = reconstruct(survey, recipe.mapper, recipe.seed, mapper_threads, work, progress)
+    accuracy = None
+    if known is not None:
+        with work.stage("evaluate"):
+            given = {*names, *(skipped.name for skipped in survey.skipped)}
+            accuracy = asdict(evaluate(read_poses(models[0].path) if models else {}, known, given))
+    with work.stage("report"):
+        result = report(
+            recipe, survey, keypoints, _orientation_report(recipe, decided), two_views, models, notes, accuracy,
+            weights_sha256, str(reference) if reference else None, work,
+        )  # fmt: skip
+        _write_html(output, result)
+    summary(console, result, str(output))
+    return result
+
+
+def _methods(
+    recipe: Recipe, device: str
+) -> tuple[Callable[..., Any], Callable[..., np.ndarray] | None, str | None, float]:
+    """The recipe's detector and descriptor, the hash of the weights, and the ratio that suits the descriptor."""
+    from pipeline.descriptors import DESCRIPTORS
+    from pipeline.detectors import DETECTORS, load
+
+    Detector = load(DETECTORS, recipe.detector.name)
+    detector = Detector(
+        getattr(recipe.detector, recipe.detector.name, Detector.Options()), recipe.detector.max_keypoints, device
+    )
+    if recipe.detector.name in WHOLE_IMAGE:
+        return detector.detect, None, detector.weights_sha256, detector.max_ratio
+    Descriptor = load(DESCRIPTORS, recipe.descriptor.name)
+    options = getattr(recipe.descriptor, recipe.descriptor.name, Descriptor.Options())
+    descriptor = Descriptor(options, recipe.descriptor.weights, device)
+    return detector.detect, descriptor.describe, descriptor.weights_sha256, descriptor.max_ratio
+
+
+def _orientations(recipe: Recipe) -> tuple[str, ...]:
+    return ("oriented", "upright") if recipe.orientation == "auto" else (recipe.orientation,)
+
+
+def _orientation_report(recipe: Recipe, decided: dict[str, int]) -> dict[str, Any]:
+    counts = {name: int(decided.get(name, 0)) for name in ("oriented", "upright")}
+    if recipe.detector.name in WHOLE_IMAGE:
+        return {"decision": "none", "why": f"{recipe.detector.name} describes without frames", "pairs": counts}
+    if recipe.orientation != "auto":
+        return {"decision": recipe.orientation, "why": "asked for", "pairs": counts}
+    decision = max(counts, key=counts.__getitem__)
+    why = (
+        f"decided for each pair by the number of matches: {counts['upright']} pairs upright, "
+        f"{counts['oriented']} oriented"
+    )
+    return {"decision": f"auto, mostly {decision}", "why": why, "pairs": counts}
+
+
+def _stage_options(recipe: Recipe, survey: Any, reference: Path | None) -> dict[str, dict[str, Any]]:
+    """What each stage depends on: a change of any of it means that the stage and those below must run again."""
+    flat = recipe.flat()
+
+    def group(*prefixes: str) -> dict[str, Any]:
+        return {key: value for key, value in flat.items() if key.startswith(prefixes)}
+
+    method = recipe.detector.name, recipe.descriptor.name
+    others = tuple(
+        f"{family}.{name}." for family, chosen in zip(("detector", "descriptor"), method, strict=True)
+        for name in _methods_with_options(getattr(recipe, family)) if name != chosen
+    )  # fmt: skip
+    features = {k: v for k, v in group("detector.", "descriptor.", "orientation").items() if not k.startswith(others)}
+    return {
+        "survey": {**group("images."), "photographs": survey.fingerprint},
+        "extract": features,
+        "pair": {**group("pairs."), **({"reference": str(reference)} if "reference" in recipe.pairs.name else {})},
+        "match": {k: v for k, v in group("matcher.").items() if k not in ("matcher.cache_mib", "matcher.block")},
+        "verify": {**group("verify."), "seed": recipe.seed},
+        "reconstruct": {**group("mapper."), "seed": recipe.seed, "deterministic": recipe.deterministic},
+    }
+
+
+def _methods_with_options(family: Any) -> list[str]:
+    return [name for name in type(family).model_fields if name not in ("name", "weights", "max_keypoints")]
+
+
+def _device(wanted: str) -> str:
+    """The device to compute on. Raises UserError where a GPU is asked for and there is none."""
+    if wanted == "cpu":
+        return "cpu"
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if not torch.cuda.is_available():
+        raise UserError(f"--device {wanted}: torch finds no GPU here; use --device cpu")
+    return wanted
+
+
+def _log_to(path: Path) -> None:
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for old in log.handlers[:]:
+        log.removeHandler(old)
+        old.close()
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def _write_html(output: Path, result: dict[str, Any]) -> None:
+    from pipeline.html import write_html
+
+    write_html(output, result)

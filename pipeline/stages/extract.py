@@ -1,0 +1,152 @@
+"""Stage 2: keypoints, frames and descriptors. In: the survey. Out: features.h5, one item a photograph.
+
+Reading and detecting run in threads beside the description (a bounded queue keeps memory flat); each photograph is
+read once and written as soon as it is described.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+
+from pipeline.files import features as files
+from pipeline.types import Detected, Features, Image, Photo, Survey
+from pipeline.workspace import Workspace
+
+Detect = Callable[[Image], Detected]
+Describe = Callable[[np.ndarray, np.ndarray], np.ndarray]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def extract(
+    survey: Survey,
+    detect: Detect,
+    describe: Describe | None,
+    orientations: tuple[str, ...],
+    max_size: int,
+    work: Workspace,
+    threads: int,
+    progress: Callable[[int], None],
+) -> dict[str, int]:
+    """Describe every photograph that features.h5 does not hold yet; returns keypoints by image name.
+
+    describe is None where the detector describes whole images itself; then `orientations` has no meaning. max_size is
+    the long side in pixels at which photographs are detected and described (0 = as they are).
+    """
+    counts: dict[str, int] = {}
+    with files.appending(work.features, work.provenance("extract")) as file:
+        missing = []
+        for photo in survey.photos:
+            if files.has(file, photo.name):
+                counts[photo.name] = len(file[photo.name]["keypoints"])
+            else:
+                missing.append(photo)
+        progress(len(counts))
+
+        def read_and_detect(photo: Photo) -> tuple[Photo, Image, Detected]:
+            image = load_image(photo, max_size)
+            return photo, image, detect(image)
+
+        for photo, image, detected in _ahead(read_and_detect, missing, workers=max(1, threads)):
+            features = describe_detected(photo, image, detected, describe, orientations)
+            files.write(file, photo.name, features)
+            counts[photo.name] = len(features.lafs)
+            progress(len(counts))
+    return counts
+
+
+def load_image(photo: Photo, max_size: int) -> Image:
+    """The photograph's pixels, shrunk to `max_size`, and its mask (True = use)."""
+    import cv2
+
+    from datasets.photos.read import read_image
+
+    rgb, grey = read_image(photo.path)
+    size = _extraction_size(photo, max_size)
+    if size != (photo.width, photo.height):
+        rgb, grey = (cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) for pixels in (rgb, grey))
+    mask = None
+    if photo.mask is not None:
+        mask = cv2.resize(read_image(photo.mask)[1], size, interpolation=cv2.INTER_NEAREST) > 0
+    return Image(grey, rgb, mask, photo.roll)
+
+
+def describe_detected(
+    photo: Photo, image: Image, detected: Detected, describe: Describe | None, orientations: tuple[str, ...]
+) -> Features:
+    """Descriptors in every wanted orientation; frames scaled back to the stored photograph."""
+    lafs = detected.lafs
+    descriptors: dict[str, np.ndarray] = {}
+    if describe is None:
+        assert detected.descriptors is not None
+        descriptors["oriented"] = detected.descriptors
+    elif orientations == ("upright",):
+        keep = first_at_place(lafs)
+        detected = Detected(upright(lafs[keep], image.roll), detected.scores[keep])
+        lafs = detected.lafs
+        descriptors["upright"] = describe(image.grey, lafs)
+    else:
+        descriptors["oriented"] = describe(image.grey, lafs)
+        if "upright" in orientations:
+            first = first_at_place(lafs)
+            described = describe(image.grey, upright(lafs[first], image.roll))
+            descriptors["upright"] = np.zeros((len(lafs), described.shape[1]), np.float32)
+            descriptors["upright"][first] = described
+    height, width = image.grey.shape
+    ratio = np.array([photo.width / width, photo.height / height], np.float32)
+    return Features(lafs * ratio[None, :, None], detected.scores, descriptors, (photo.width, photo.height))
+
+
+def upright(lafs: np.ndarray, roll: float = 0.0) -> np.ndarray:
+    """Frames of the same places and shapes whose "up" is the scene's: (N, 2, 3).
+
+    A = U R with R a rotation of the patch; the R is chosen so that the patch's v axis points down at `roll` degrees.
+    For round frames this is sigma times the rotation by roll.
+    """
+    c, s = np.cos(np.deg2rad(roll)), np.sin(np.deg2rad(roll))
+    level = np.array([[c, -s], [s, c]], np.float64)
+    A = level.T @ lafs[:, :, :2].astype(np.float64)
+    # Lower-triangular A = L Q: the first patch axis may shear, the second stays vertical (Perdoch et al. 2009).
+    scale = np.sqrt(np.abs(np.linalg.det(A)))[:, None]
+    b = np.hypot(A[:, 0, 0], A[:, 0, 1])[:, None]
+    lower = np.zeros_like(A)
+    lower[:, 0, 0] = b[:, 0]
+    lower[:, 1, 0] = ((A[:, 0, 0] * A[:, 1, 0] + A[:, 0, 1] * A[:, 1, 1])[:, None] / b)[:, 0]
+    lower[:, 1, 1] = (scale**2 / b)[:, 0]
+    return np.concatenate([level @ lower, lafs[:, :, 2:]], axis=2).astype(np.float32)
+
+
+def first_at_place(lafs: np.ndarray) -> np.ndarray:
+    """(N,) bool: False where an earlier frame has the same centre and scale (another orientation of one place)."""
+    area = np.linalg.det(lafs[:, :, :2].astype(np.float64))
+    place = np.column_stack([lafs[:, :, 2].astype(np.float64), np.round(area, 3)])
+    _, first = np.unique(place, axis=0, return_index=True)
+    keep = np.zeros(len(lafs), bool)
+    keep[first] = True
+    return keep
+
+
+def _extraction_size(photo: Photo, max_size: int) -> tuple[int, int]:
+    longest = max(photo.width, photo.height)
+    if not max_size or longest <= max_size:
+        return photo.width, photo.height
+    return round(photo.width * max_size / longest), round(photo.height * max_size / longest)
+
+
+def _ahead(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """Results in order, computed by threads that keep at most `workers` + 1 of them ready."""
+    waiting: deque[Any] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,89 @@
+"""Stage 4: descriptors to matches. In: features.h5 and the pairs. Out: matches.h5, one item a pair.
+
+Where features were described in both orientations, each pair is matched in both and keeps the one with more matches:
+the ratio test makes wrong frames lose nearly all of theirs, so the count decides safely before any geometry.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+
+import h5py
+import numpy as np
+
+from pipeline.files import features as feature_files
+from pipeline.files import matches as match_files
+from pipeline.types import Features, Matches
+from pipeline.workspace import Workspace
+
+MatchDescriptors = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+_FLUSH = 64  # pairs between flushes: what a kill can cost
+
+
+def match(
+    pairs: list[tuple[str, str]],
+    match_descriptors: MatchDescriptors,
+    work: Workspace,
+    cache_mib: int,
+    progress: Callable[[int], None],
+) -> Counter[str]:
+    """Match every pair that matches.h5 does not hold yet; returns the pairs' orientations, counted."""
+    decided: Counter[str] = Counter()
+    with (
+        h5py.File(work.features, "r") as features,
+        match_files.appending(work.matches, work.provenance("match")) as file,
+    ):
+        cache = _Cache(features, cache_mib)
+        for done, (a, b) in enumerate(_ordered_for_cache(pairs), 1):
+            if match_files.has(file, a, b):
+                decided[match_files.orientation(file, a, b)] += 1
+            else:
+                first, second = cache[a], cache[b]
+                matches = best_orientation(first, second, match_descriptors)
+                match_files.write(file, a, b, matches, len(first.lafs))
+                decided[matches.orientation] += 1
+            if done % _FLUSH == 0:
+                file.flush()
+                progress(done)
+        progress(len(pairs))
+    return decided
+
+
+def best_orientation(first: Features, second: Features, match_descriptors: MatchDescriptors) -> Matches:
+    """Matches in the orientation that both photographs have and that gives more of them."""
+    candidates = []
+    for orientation in first.descriptors:
+        if orientation in second.descriptors:
+            indices, scores = match_descriptors(first.descriptors[orientation], second.descriptors[orientation])
+            candidates.append(Matches(indices, scores, orientation))
+    return max(candidates, key=lambda matches: len(matches.indices))
+
+
+class _Cache:
+    """The features used last, within a bound of memory."""
+
+    def __init__(self, file: h5py.File, mib: int):
+        self._file, self._left, self._held = file, mib * 2**20, dict[str, Features]()
+
+    def __getitem__(self, name: str) -> Features:
+        if name in self._held:
+            self._held[name] = self._held.pop(name)  # now the youngest
+            return self._held[name]
+        features = feature_files.read(self._file, name)
+        self._left -= _bytes(features)
+        while self._left < 0 and len(self._held) > 1:
+            self._left += _bytes(self._held.pop(next(iter(self._held))))
+        self._held[name] = features
+        return features
+
+
+def _bytes(features: Features) -> int:
+    return sum(d.nbytes for d in features.descriptors.values())
+
+
+def _ordered_for_cache(pairs: list[tuple[str, str]], block: int = 32) -> list[tuple[str, str]]:
+    """Pairs in blocks of photographs x photographs, so that each is read few times."""
+    rank: dict[str, int] = {}
+    for a, b in pairs:
+        rank.setdefault(a, len(rank))
+        rank.setdefault(b, len(rank))
+    return sorted(pairs, key=lambda p: (rank[p[0]] // block, rank[p[1]] // block, rank[p[0]], rank[p[1]]))

@@ -1,0 +1,180 @@
+"""Stage 5: matches to two-view geometries. In: features.h5, matches.h5. Out: database.db (COLMAP).
+
+The door to pycolmap's verification: what makes it abort or hang (indices beyond the keypoints, NaN keypoints) is
+stopped here, and pairs that only look verified are turned away: COLMAP's defaults accept random matches, because
+with many of them some dozens always fit some geometry.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import h5py
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from desdis.errors import UserError
+from pipeline.files import features as feature_files
+from pipeline.files import matches as match_files
+from pipeline.types import Survey, TwoView
+from pipeline.workspace import Workspace
+
+_BATCH = 256  # pairs in one transaction: what a kill can cost
+
+
+class VerifyOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    max_error: float = Field(4.0, gt=0, le=100, description="largest distance to the epipolar line, pixels")
+    min_num_inliers: int = Field(15, ge=8, description="fewer inlier matches are no verified pair")
+    min_confidence: float = Field(
+        0.25, ge=0, lt=1, description="1 - (inliers that random matches reach) / inliers; less is no verified pair"
+    )
+    max_num_trials: int = Field(10000, ge=100, description="RANSAC trials")
+
+
+def random_inliers(num_matches: int) -> float:
+    """Inliers that RANSAC finds among random matches at 4 pixels (upper end of what was measured: 18 of 200, 25 of
+    500, 39 of 1000; `python -m pipeline.benchmark_verification` repeats it)."""
+    return 9.0 + 0.032 * num_matches
+
+
+def confidence(num_inliers: int, num_matches: int) -> float:
+    """How far a pair's inliers are above chance: 0 (chance) to 1."""
+    return max(0.0, 1.0 - random_inliers(num_matches) / num_inliers) if num_inliers else 0.0
+
+
+def verify(
+    survey: Survey,
+    pairs: list[tuple[str, str]],
+    options: VerifyOptions,
+    seed: int,
+    work: Workspace,
+    threads: int,
+    progress: Callable[[int], None],
+) -> None:
+    """Verify every pair that database.db does not hold yet. Raises UserError for features or matches that cannot be.
+
+    Results do not depend on the number of threads: each pair has its own seeded RANSAC in one thread.
+    """
+    import pycolmap
+
+    ids = {photo.name: index for index, photo in enumerate(survey.photos, 1)}
+    cameras = {camera_id: _colmap_camera(survey, camera_id) for camera_id in survey.cameras}
+    camera_of = {photo.name: cameras[photo.camera_id] for photo in survey.photos}
+    with (
+        h5py.File(work.features, "r") as features,
+        h5py.File(work.matches, "r") as matches,
+        pycolmap.Database.open(work.database) as database,
+    ):
+        keypoints = {name: checked_keypoints(feature_files.read(features, name, descriptors=False).keypoints, name)
+                     for name in ids}  # fmt: skip
+        if database.num_images() != len(ids):
+            with pycolmap.DatabaseTransaction(database):
+                _write_photos(database, survey, cameras, keypoints, ids)
+
+        def geometry(pair: tuple[str, str]) -> tuple[np.ndarray, "pycolmap.TwoViewGeometry"]:
+            a, b = pair
+            indices = matched[pair]
+            return indices, two_view_geometry(
+                camera_of[a], keypoints[a], camera_of[b], keypoints[b], indices, options, seed
+            )
+
+        missing = [(a, b) for a, b in pairs if not database.exists_two_view_geometry(ids[a], ids[b])]
+        progress(len(pairs) - len(missing))
+        with ThreadPoolExecutor(max(1, threads)) as pool:
+            for start in range(0, len(missing), _BATCH):
+                batch = missing[start : start + _BATCH]
+                matched = {
+                    (a, b): checked_matches(match_files.read(matches, a, b).indices, keypoints[a], keypoints[b], (a, b))
+                    for a, b in batch
+                }
+                results = pool.map(geometry, batch)
+                with pycolmap.DatabaseTransaction(database):
+                    for done, ((a, b), (indices, found)) in enumerate(zip(batch, results, strict=True), start + 1):
+                        if not database.exists_matches(ids[a], ids[b]):
+                            database.write_matches(ids[a], ids[b], indices.astype(np.uint32))
+                        database.write_two_view_geometry(ids[a], ids[b], found)
+                        progress(len(pairs) - len(missing) + done)
+
+
+def two_view_geometry(camera1, points1, camera2, points2, indices, options: VerifyOptions, seed: int):  # noqa: ANN001, ANN201
+    """pycolmap's two-view geometry of one pair; a pair no better than chance comes back DEGENERATE, without inliers."""
+    import pycolmap
+
+    settings = pycolmap.TwoViewGeometryOptions()
+    settings.min_num_inliers = options.min_num_inliers
+    settings.ransac.max_error = options.max_error
+    settings.ransac.max_num_trials = options.max_num_trials
+    settings.ransac.random_seed = seed
+    rejected = pycolmap.TwoViewGeometry()
+    rejected.config = pycolmap.TwoViewGeometryConfiguration.DEGENERATE
+    if len(indices) < options.min_num_inliers:
+        return rejected
+    found = pycolmap.estimate_two_view_geometry(camera1, points1, camera2, points2, indices, settings)
+    inliers = len(found.inlier_matches)
+    if inliers < options.min_num_inliers or confidence(inliers, len(indices)) < options.min_confidence:
+        return rejected
+    return found
+
+
+def read_two_views(work: Workspace) -> list[TwoView]:
+    """Every pair of database.db with its inliers (none where it was not verified), in the order of image ids."""
+    import pycolmap
+
+    names = {int(c.value): c.name for c in pycolmap.TwoViewGeometryConfiguration.__members__.values()}
+    with pycolmap.Database.open(work.database) as database:
+        image_of = {image.image_id: image.name for image in database.read_all_images()}
+        found = []
+        for pair_id, geometry in zip(*database.read_two_view_geometries(), strict=True):
+            a, b = pycolmap.pair_id_to_image_pair(pair_id)
+            matches, inliers = len(database.read_matches(a, b)), np.asarray(geometry.inlier_matches, np.int32)
+            found.append(
+                TwoView(
+                    (image_of[a], image_of[b]),
+                    names[int(geometry.config)],
+                    inliers.reshape(-1, 2),
+                    matches,
+                    confidence(len(inliers), matches),
+                )
+            )
+    return sorted(found, key=lambda view: view.names)
+
+
+def checked_keypoints(keypoints: np.ndarray, name: str) -> np.ndarray:
+    """(N, 2) float32, finite; an image whose keypoints are NaN would make the mapper hang."""
+    if keypoints.ndim != 2 or keypoints.shape[1] != 2:
+        raise UserError(f"{name}: keypoints have shape {keypoints.shape}, not (N, 2); extract the features again")
+    if not np.isfinite(keypoints).all():
+        raise UserError(f"{name}: keypoints hold NaN or infinite coordinates; extract the features again")
+    return np.ascontiguousarray(keypoints, np.float32)
+
+
+def checked_matches(indices: np.ndarray, first: np.ndarray, second: np.ndarray, pair: tuple[str, str]) -> np.ndarray:
+    """(M, 2) int32, in range and without repeats; an index beyond the keypoints would end the process."""
+    indices = np.asarray(indices).reshape(-1, 2)
+    if len(indices) and (indices.min() < 0 or (indices.max(axis=0) >= (len(first), len(second))).any()):
+        raise UserError(f"{pair[0]} + {pair[1]}: matches point beyond the keypoints; match these features again")
+    return np.unique(indices, axis=0).astype(np.int32)
+
+
+def _colmap_camera(survey: Survey, camera_id: int):  # noqa: ANN202
+    import pycolmap
+
+    camera = survey.cameras[camera_id]
+    made = pycolmap.Camera(
+        model=camera.model, width=camera.width, height=camera.height, params=list(camera.params), camera_id=camera_id
+    )
+    if not made.verify_params():
+        raise UserError(f"camera {camera_id}: {camera.model} does not take {len(camera.params)} parameters")
+    made.has_prior_focal_length = camera.prior_focal
+    return made
+
+
+def _write_photos(database, survey: Survey, cameras: dict, keypoints: dict, ids: dict[str, int]) -> None:  # noqa: ANN001
+    import pycolmap
+
+    for camera in cameras.values():
+        database.write_camera(camera, use_camera_id=True)
+    for photo in survey.photos:
+        image = pycolmap.Image(name=photo.name, camera_id=photo.camera_id, image_id=ids[photo.name])
+        database.write_image(image, use_image_id=True)
+        database.write_keypoints(ids[photo.name], keypoints[photo.name])
