@@ -30,10 +30,11 @@ def run(
     overwrite: bool = False,
     strict: bool = False,
     console: Console | None = None,
+    last: str = "report",
 ) -> dict[str, Any]:
     """Reconstruct the photographs of a folder (or the frames of a video); returns the report.
 
-    What an earlier run into the same output has done is not done again. Raises UserError for what the user can mend.
+    last="match" ends after the matches (for stereo benchmarks and exports) and returns an empty report. What an earlier run into the same output has done is not done again. Raises UserError for what the user can mend.
     """
     from datasets.scenes.reference import read_reference
     from pipeline.colmap_log import colmap_log_to
@@ -83,9 +84,11 @@ def run(
         pairs = pair(survey, recipe.pairs, known, work)
     with work.stage("match"), bar(console, "match", len(pairs)) as progress:
         decided = match(pairs, matcher(recipe.matcher, max_ratio, device), work, recipe.matcher.cache_mib, progress)
+    if last == "match":
+        return {}
     with work.stage("verify"), bar(console, "verify", len(pairs)) as progress:
         verify(survey, pairs, recipe.verify, recipe.seed, work, threads, progress)
-        two_views = read_two_views(work)
+        two_views = read_two_views(work, recipe.verify)
     if work.done("reconstruct"):
         models, notes = reconstructed(work)
     else:
@@ -100,7 +103,7 @@ def run(
     with work.stage("report"):
         result = report(
             recipe, survey, keypoints, _orientation_report(recipe, decided), two_views, models, notes, accuracy,
-            weights_sha256, str(reference) if reference else None, work,
+            weights_sha256, known, work,
         )  # fmt: skip
         _write_html(output, result)
     summary(console, result, str(output))

@@ -25,6 +25,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "extract": ("features.h5",),
     "pair": ("pairs.txt",),
     "match": ("matches.h5",),
+    "verify": ("database.db", "database.db-wal", "database.db-shm"),
     "reconstruct": ("sparse", "points.ply", "mapping.json"),
     "evaluate": (),
     "report": ("report.json", "report.html"),
@@ -107,7 +108,7 @@ class Workspace:
     def done(self, stage: str) -> bool:
         """Whether the stage finished in an earlier run and its outputs are still there."""
         entry = self.manifest["stages"][stage]
-        needed = [n for n in STAGES[stage] if "-" not in n and n not in {"report.html", "points.ply"}]
+        needed = [n for n in STAGES[stage] if not n.endswith(("-wal", "-shm", ".html", ".ply"))]
         return bool(entry["done"]) and all((self.output / name).exists() for name in needed)
 
     @staticmethod
@@ -141,10 +142,9 @@ class Workspace:
     def timings(self) -> dict[str, dict[str, float]]:
         """Seconds and peak memory by stage."""
         keys = ("seconds", "peak_memory_mib")
+        entries = {name: self.manifest["stages"][name] for name in STAGES}
         return {
-            name: {key: round(entry[key], 3) for key in keys}
-            for name, entry in self.manifest["stages"].items()
-            if "seconds" in entry
+            name: {key: round(entry[key], 3) for key in keys} for name, entry in entries.items() if "seconds" in entry
         }
 
     def _save(self) -> None:

@@ -26,20 +26,22 @@ class VerifyOptions(BaseModel):
     max_error: float = Field(4.0, gt=0, le=100, description="largest distance to the epipolar line, pixels")
     min_num_inliers: int = Field(15, ge=8, description="fewer inlier matches are no verified pair")
     min_confidence: float = Field(
-        0.25, ge=0, lt=1, description="1 - (inliers that random matches reach) / inliers; less is no verified pair"
+        0.2, ge=0, lt=1, description="1 - (inliers that random matches reach) / inliers; less is no verified pair"
     )
     max_num_trials: int = Field(10000, ge=100, description="RANSAC trials")
 
 
-def random_inliers(num_matches: int) -> float:
-    """Inliers that RANSAC finds among random matches at 4 pixels (upper end of what was measured: 18 of 200, 25 of
-    500, 39 of 1000; `python -m pipeline.benchmark_verification` repeats it)."""
-    return 9.0 + 0.032 * num_matches
+def random_inliers(num_matches: int, longest_side: int, max_error: float) -> float:
+    """Inliers that RANSAC finds among random matches: the upper end of what uniformly random ones gave, 50 to 3,000
+    of them in images of 640 to 3,072 pixels (`python -m pipeline.benchmark_verification` repeats the measurement)."""
+    return 9.0 + 0.35 * num_matches**0.5 + 5.9 * num_matches * max_error / longest_side
 
 
-def confidence(num_inliers: int, num_matches: int) -> float:
+def confidence(num_inliers: int, num_matches: int, longest_side: int, max_error: float) -> float:
     """How far a pair's inliers are above chance: 0 (chance) to 1."""
-    return max(0.0, 1.0 - random_inliers(num_matches) / num_inliers) if num_inliers else 0.0
+    if not num_inliers:
+        return 0.0
+    return max(0.0, 1.0 - random_inliers(num_matches, longest_side, max_error) / num_inliers)
 
 
 def verify(
@@ -111,32 +113,40 @@ def two_view_geometry(camera1, points1, camera2, points2, indices, options: Veri
         return rejected
     found = pycolmap.estimate_two_view_geometry(camera1, points1, camera2, points2, indices, settings)
     inliers = len(found.inlier_matches)
-    if inliers < options.min_num_inliers or confidence(inliers, len(indices)) < options.min_confidence:
+    sure = confidence(inliers, len(indices), _longest(camera1, camera2), options.max_error)
+    if inliers < options.min_num_inliers or sure < options.min_confidence:
         return rejected
     return found
 
 
-def read_two_views(work: Workspace) -> list[TwoView]:
+def read_two_views(work: Workspace, options: VerifyOptions) -> list[TwoView]:
     """Every pair of database.db with its inliers (none where it was not verified), in the order of image ids."""
     import pycolmap
 
     names = {int(c.value): c.name for c in pycolmap.TwoViewGeometryConfiguration.__members__.values()}
     with pycolmap.Database.open(work.database) as database:
-        image_of = {image.image_id: image.name for image in database.read_all_images()}
+        images = {image.image_id: image for image in database.read_all_images()}
+        cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
         found = []
         for pair_id, geometry in zip(*database.read_two_view_geometries(), strict=True):
             a, b = pycolmap.pair_id_to_image_pair(pair_id)
             matches, inliers = len(database.read_matches(a, b)), np.asarray(geometry.inlier_matches, np.int32)
+            longest = _longest(*(cameras[images[i].camera_id] for i in (a, b)))
             found.append(
                 TwoView(
-                    (image_of[a], image_of[b]),
+                    (images[a].name, images[b].name),
                     names[int(geometry.config)],
                     inliers.reshape(-1, 2),
                     matches,
-                    confidence(len(inliers), matches),
+                    confidence(len(inliers), matches, longest, options.max_error),
                 )
             )
     return sorted(found, key=lambda view: view.names)
+
+
+def _longest(camera1, camera2) -> int:  # noqa: ANN001
+    """The longer side of the smaller of two images."""
+    return min(max(camera1.width, camera1.height), max(camera2.width, camera2.height))
 
 
 def checked_keypoints(keypoints: np.ndarray, name: str) -> np.ndarray:

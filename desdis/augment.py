@@ -1,0 +1,101 @@
+"""What happens to patches before the network sees them, in one pass on the device: 64x64 in, 32x32 out.
+
+Turns and flips are drawn once a pair (both patches alike, as published); everything else is drawn for each patch. All
+geometry is one affine sampling grid, so a patch is resampled once. Randomness comes from the generator that is given.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Strengths; 0 or False turns a thing off. Standard deviations unless said otherwise."""
+
+    turns: bool = True  # quarter turns and flips of both patches of a pair
+    rotation: float = 0.0  # degrees
+    scale: float = 0.0  # of the logarithm (base e)
+    shift: float = 0.0  # share of the patch's half width
+    gamma: float = 0.0  # of the logarithm of the exponent
+    gain: float = 0.0  # of the logarithm of the contrast, offset 32 gain; values are clipped to 0..255
+    blur: float = 0.0  # largest share of a 3x3 box blur mixed in, uniform from 0
+    noise: float = 0.0  # largest standard deviation of added noise in grey values, uniform from 0
+    occlusion: float = 0.0  # share of patches that get a rectangle of one grey value
+
+
+def window(count: int, margin: float, device: torch.device | None = None) -> torch.Tensor:
+    """(count, 2, 3) sampling frames for grid_sample: the central 1 / margin of a patch, untouched."""
+    frame = torch.tensor([[1 / margin, 0, 0], [0, 1 / margin, 0]], device=device)
+    return frame.expand(count, 2, 3)
+
+
+def resample(patches: torch.Tensor, frames: torch.Tensor, size: int = 32) -> torch.Tensor:
+    """(N, 1, S, S) float patches through (N, 2, 3) frames -> (N, 1, size, size), bilinear, borders repeated."""
+    steps = (2 * torch.arange(size, device=patches.device) + 1) / size - 1  # pixel centres in -1..1
+    a, b, c = frames[:, :, 0, None, None], frames[:, :, 1, None, None], frames[:, :, 2, None, None]
+    grid = a * steps + (b * steps[:, None] + c)  # (N, 2, size, size); affine_grid does this by a slow matrix product
+    return F.grid_sample(patches, grid.permute(0, 2, 3, 1), "bilinear", "border", align_corners=False)
+
+
+def jitter_frames(pairs: int, options: Augmentation, margin: float, generator: torch.Generator) -> torch.Tensor:
+    """(2 pairs, 2, 3) sampling frames: rows i and i + pairs belong to one pair and share their turn and flip."""
+    device = generator.device
+
+    def normal() -> torch.Tensor:
+        return torch.randn(2 * pairs, generator=generator, device=device)
+
+    angle = torch.deg2rad(options.rotation * normal())
+    size = torch.exp(options.scale * normal()) / margin
+    flip = torch.ones(2 * pairs, device=device)
+    if options.turns:
+        quarter = torch.randint(4, (pairs,), generator=generator, device=device).repeat(2)
+        angle = angle + quarter * (torch.pi / 2)
+        flip = 1.0 - 2.0 * torch.randint(2, (pairs,), generator=generator, device=device).repeat(2)
+    cos, sin = size * torch.cos(angle), size * torch.sin(angle)
+    shift = options.shift / margin
+    rows = [torch.stack([cos * flip, -sin, shift * normal()], 1), torch.stack([sin * flip, cos, shift * normal()], 1)]
+    return torch.stack(rows, dim=1)
+
+
+def photometric(patches: torch.Tensor, options: Augmentation, generator: torch.Generator) -> torch.Tensor:
+    """Exposure, sharpness, noise and cover on (N, 1, S, S) values in 0..255; the result stays in 0..255."""
+    device, count = generator.device, len(patches)
+
+    def normal() -> torch.Tensor:
+        return torch.randn(count, 1, 1, 1, generator=generator, device=device)
+
+    def uniform() -> torch.Tensor:
+        return torch.rand(count, 1, 1, 1, generator=generator, device=device)
+
+    if options.blur:
+        patches = torch.lerp(patches, F.avg_pool2d(patches, 3, 1, 1, count_include_pad=False), options.blur * uniform())
+    if options.gamma:
+        patches = 255 * (patches / 255).clamp(0, 1) ** torch.exp(options.gamma * normal())
+    if options.gain:
+        mean = patches.mean(dim=(2, 3), keepdim=True)
+        patches = mean + (patches - mean) * torch.exp(options.gain * normal()) + 32 * options.gain * normal()
+    if options.noise:
+        noise = torch.randn(patches.shape, generator=generator, device=device)
+        patches = patches + noise * (options.noise * uniform())
+    if options.occlusion:
+        size = patches.shape[-1]
+        steps = torch.arange(size, device=device) / size
+        hit = uniform() < options.occlusion
+        side = 0.2 + 0.3 * uniform()
+        left, top = uniform() * 1.2 - 0.1, uniform() * 1.2 - 0.1
+        inside = ((steps - left).abs() < side / 2) & ((steps[:, None] - top).abs() < side / 2) & hit
+        patches = torch.where(inside, 255 * uniform(), patches)
+    return patches.clamp(0, 255)
+
+
+def augment(patches: torch.Tensor, options: Augmentation, margin: float, generator: torch.Generator) -> torch.Tensor:
+    """(2B, S, S) uint8, anchors first, then their positives -> (2B, 1, 32, 32) float32 in 0..255."""
+    frames = jitter_frames(len(patches) // 2, options, margin, generator)
+    return photometric(resample(patches[:, None].float(), frames), options, generator)
+
+
+def plain(patches: torch.Tensor, margin: float) -> torch.Tensor:
+    """(N, S, S) uint8 -> (N, 1, 32, 32) float32: the window that is described, nothing added."""
+    return resample(patches[:, None].float(), window(len(patches), margin, patches.device))

@@ -1,0 +1,117 @@
+"""A training's folder: opening its sets, saving its state and weights, going on where it stopped."""
+
+import dataclasses
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from desdis import architectures
+from desdis.checkpoints import load_network, metadata_json, save_network
+from desdis.errors import UserError
+from desdis.patchsets import PatchSet, read_patch_set
+from desdis.recipe import Recipe
+from desdis.teacher import Teacher
+
+MAY_CHANGE = {"output", "device", "log_every", "validate_every", "save_every"}  # on resuming, without harm
+
+
+def open_sets(recipe: Recipe) -> tuple[PatchSet, PatchSet | None]:
+    """The training and validation sets; they must not share a scene."""
+    if not recipe.patches:
+        raise UserError("no patch set: give patches=FOLDER")
+    data = read_patch_set(Path(recipe.patches))
+    if not recipe.validation:
+        return data, None
+    held_out = read_patch_set(Path(recipe.validation))
+    names = [{scene["name"] for scene in each.manifest["scenes"]} for each in (data, held_out)]
+    images = [{image["sha256"] for image in each.manifest.get("images", [])} for each in (data, held_out)]
+    shared = sorted(names[0] & names[1]) or sorted(images[0] & images[1])
+    if shared:
+        raise UserError(f"{recipe.validation} and {recipe.patches} share {shared[0]}; scenes must be apart")
+    return data, held_out
+
+
+def new_student(recipe: Recipe) -> nn.Module:
+    """The network to train, from scratch (seeded) or from given weights."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(recipe.seed)
+        try:
+            student = architectures.build(recipe.student)
+        except ValueError as error:
+            raise UserError(f"student={recipe.student}: {error}") from error
+    if recipe.start:
+        network, info = load_network(recipe.start)
+        if info.architecture != recipe.student:
+            raise UserError(f"start={recipe.start} is {info.architecture}, the student {recipe.student}")
+        student.load_state_dict(network.state_dict())
+    return student
+
+
+def save_state(
+    output: Path, recipe: Recipe, step: int, best: float, student: nn.Module, average: nn.Module, optimiser
+) -> None:
+    """Everything a resumed run needs, atomically: a kill leaves the old file or the new one."""
+    state = {
+        "recipe": dataclasses.asdict(recipe), "step": step, "best": best, "student": student.state_dict(),
+        "average": average.state_dict(), "optimiser": optimiser.state_dict(),
+    }  # fmt: skip
+    unfinished = output / "state.unfinished"
+    torch.save(state, unfinished)
+    os.replace(unfinished, output / "state.pt")
+
+
+def resume(recipe: Recipe, output: Path, student: nn.Module, average: nn.Module, optimiser, device) -> dict:
+    """{"step": steps done, "best": best score so far}; loads a saved state into the networks and the optimiser."""
+    path = output / "state.pt"
+    output.mkdir(parents=True, exist_ok=True)
+    if not path.is_file():
+        (output / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1) + "\n")
+        return {"step": 0, "best": -1.0}
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # the pickle reader has many ways to fail on a broken file
+        raise UserError(f"{path} is damaged; move it away to start anew (weights stay)") from error
+    now = dataclasses.asdict(recipe)
+    other = sorted(key for key, value in now.items() if state["recipe"].get(key) != value and key not in MAY_CHANGE)
+    if other:
+        raise UserError(f"{output} holds a training with another {', '.join(other)}; choose another output")
+    student.load_state_dict(state["student"])
+    average.load_state_dict(state["average"])
+    optimiser.load_state_dict(state["optimiser"])
+    return {"step": state["step"], "best": state["best"]}
+
+
+def save_weights(
+    network: nn.Module,
+    path: Path,
+    recipe: Recipe,
+    step: int,
+    scores: dict[str, float],
+    data: PatchSet,
+    teacher: Teacher,
+) -> None:
+    """The weights with all that a model card needs to say how they came about."""
+    metadata = metadata_json(
+        recipe=dataclasses.asdict(recipe),
+        step=step,
+        validation=scores,
+        teacher={info.name: info.sha256 for info in teacher.infos},
+        patches={key: data.manifest.get(key) for key in ("count", "points", "source_sha256")},
+        scenes=[scene["name"] for scene in data.manifest["scenes"]],
+        commit=commit(),
+    )
+    save_network(network, path, metadata)
+
+
+def commit() -> str:
+    """The git commit of this code, or "unknown" outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return found.stdout.strip() if found.returncode == 0 else "unknown"

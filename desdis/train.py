@@ -1,0 +1,212 @@
+"""Training: the whole method in one loop. A patch set and a teacher come in, weights and a log go out.
+
+    python -m desdis.train --config configs/train/desdis-32.yaml patches=SET validation=SET [KEY=VALUE ...]
+
+In the output folder: recipe.json, log.csv (and TensorBoard events where that is installed), state.pt (everything that a
+resumed run needs), best.safetensors (by validation) and last.safetensors. The same command goes on where a killed run
+stopped. Several devices: `torchrun --nproc-per-node N -m desdis.train ...`; negatives are shared among all of them.
+"""
+
+import argparse
+import copy
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from desdis import augment, losses, mining
+from desdis.distributed import Ranks
+from desdis.errors import UserError
+from desdis.patchsets import batches, cut_pairs, draw_pairs
+from desdis.progress import Log, Progress
+from desdis.recipe import Recipe, mixed, options_table, read_recipe
+from desdis.runs import new_student, open_sets, resume, save_state, save_weights
+from desdis.teacher import Teacher
+from desdis.validation import validate
+
+
+def train(recipe: Recipe) -> Path:
+    """Run (or go on with) a training; returns the file of the best weights. Raises UserError, also on NaN."""
+    ranks = Ranks()
+    device = ranks.device(recipe.device)
+    output = Path(recipe.output)
+    data, held_out = open_sets(recipe)
+    student = new_student(recipe).to(device)
+    average = copy.deepcopy(student).eval()
+    optimiser = torch.optim.AdamW(student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    state = resume(recipe, output, student, average, optimiser, device)
+    teacher = Teacher(recipe, data, device)
+    embed = ranks.share(Embedder(student))
+    log = Log(output, state["step"]) if ranks.first else None
+    pairs_here = recipe.batch // ranks.count
+    generator = torch.Generator(device)
+    progress = Progress(recipe.steps, state["step"], quiet=not ranks.first)
+
+    for step, points in batches(data, recipe.batch, recipe.chunk, recipe.seed, state["step"], recipe.steps):
+        # 1. A batch of matching pairs. Everything random is seeded by (seed, step, rank): resuming needs no memory.
+        seeds = np.random.default_rng([recipe.seed, step, ranks.rank])
+        generator.manual_seed(int(seeds.integers(2**62)))
+        mine = points[ranks.rank * pairs_here : (ranks.rank + 1) * pairs_here]
+        rows = draw_pairs(data, mine, recipe.hard_views, seeds)
+        raw, upright = cut_pairs(data, rows, recipe.upright, seeds)
+        raw = torch.from_numpy(raw).to(device, non_blocking=True)
+
+        # 2. Both networks describe it; the teacher sees the same augmented patches, or answers once for clean ones.
+        patches = augment.augment(raw, recipe, data.margin, generator)
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(recipe, step)
+        student.train()
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), mixed(recipe, device):
+            torch.manual_seed(int(seeds.integers(2**62)))  # dropout
+            embedding = embed(patches)
+        taught = teacher.describe(patches, rows, upright)
+
+        # 3. The loss over the pairs of all devices; points whose patches overlap are no negatives of each other.
+        anchors, positives = ranks.gather_pairs(embedding.float())
+        if taught is not None:
+            taught = ranks.gather_pairs(taught)
+        same = None
+        if recipe.false_reach:
+            reach = recipe.false_reach * float(data.manifest.get("magnification", 1)) * data.point_sizes[points]
+            place = (data.points[points], reach, data.point_scenes[points])
+            same = mining.same_surface(*(torch.from_numpy(np.asarray(x)).to(device) for x in place))
+        loss, parts = desdis_loss(anchors, positives, taught, same, recipe, step)
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss.item()} at step {step}; what was trained before lies in {output}: run again with "
+                "another output, start=last.safetensors of this one and a lower learning_rate"
+            )
+
+        # 4. One step of the optimiser, and of the running average of the weights.
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        update_average(average, student, min(recipe.average, (1 + step) / (10 + step)))
+
+        # 5. What a person wants to see, and what a killed run needs.
+        done = step + 1
+        progress.step(done)
+        if not ranks.first:
+            continue
+        log.add(parts, recipe.batch)
+        if done % recipe.log_every == 0:
+            progress.say(done, log.write_means(done, learning_rate(recipe, step)))
+        if held_out is not None and (done % recipe.validate_every == 0 or done == recipe.steps):
+            scores = validate(average, held_out, device)
+            log.write(done, scores)
+            progress.say(done, scores)
+            if scores["score"] > state["best"]:
+                state["best"] = scores["score"]
+                save_weights(average, output / "best.safetensors", recipe, done, scores, data, teacher)
+        if done % recipe.save_every == 0 or done == recipe.steps:
+            save_weights(average, output / "last.safetensors", recipe, done, {}, data, teacher)
+            save_state(output, recipe, done, state["best"], student, average, optimiser)
+    progress.close()
+    best = output / "best.safetensors"
+    return best if best.is_file() else output / "last.safetensors"
+
+
+def desdis_loss(
+    anchors: torch.Tensor,
+    positives: torch.Tensor,
+    taught: torch.Tensor | None,
+    same: torch.Tensor | None,
+    recipe: Recipe,
+    step: int,
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The paper's loss on raw embeddings (B, D) of matching pairs; `taught` (2, B, D') the teacher's unit descriptors.
+
+    Returns the loss and its parts (detached) for the log.
+    """
+    a, p = F.normalize(anchors, dim=1), F.normalize(positives, dim=1)
+    positive, pairs = mining.cosines(a, p, recipe.four_ways)
+    forbidden = mining.forbidden_pairs(pairs.detach(), same)
+    chosen = mining.hardest(pairs, forbidden)
+    negative = mining.pick(pairs, chosen)
+    triplet = losses.TRIPLETS[recipe.triplet](losses.distance(positive), losses.distance(negative), recipe.margin)
+    loss = recipe.triplet_weight * triplet
+    parts = {"triplet": triplet, "positive": losses.distance(positive.detach()).mean()}
+    parts["negative"] = losses.distance(negative.detach()).mean()
+    weight = recipe.regulariser * min(1.0, (step + 1) / max(1, recipe.regulariser_warmup))
+    if taught is not None and weight > 0:
+        teacher_positive, teacher_pairs = mining.cosines(taught[0], taught[1], recipe.four_ways)
+
+        def m(cosine: torch.Tensor) -> torch.Tensor:
+            return losses.measured(cosine, recipe.measure)
+
+        if recipe.held == "all":
+            kept = ~forbidden
+            student_negative, teacher_negative = m(pairs)[kept], m(teacher_pairs)[kept]
+        else:
+            if recipe.held == "teachers":
+                chosen = mining.hardest(teacher_pairs, forbidden)
+            student_negative, teacher_negative = m(mining.pick(pairs, chosen)), m(mining.pick(teacher_pairs, chosen))
+        held = losses.teacher_student_regulariser(m(positive), student_negative, m(teacher_positive), teacher_negative)
+        loss = loss + weight * held
+        parts["regulariser"] = held
+    if recipe.second_order:
+        parts["second_order"] = losses.second_order_similarity(a, p)
+        loss = loss + recipe.second_order * parts["second_order"]
+    if recipe.norm_agreement:
+        parts["norms"] = losses.norm_agreement(anchors, positives)
+        loss = loss + recipe.norm_agreement * parts["norms"]
+    if recipe.decorrelation:
+        parts["correlation"] = losses.decorrelation(torch.cat([a, p]))
+        loss = loss + recipe.decorrelation * parts["correlation"]
+    return loss, {"loss": loss.detach(), **{key: value.detach() for key, value in parts.items()}}
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Rises over `warmup` steps, then half a cosine to 0 at the end."""
+    rise = min(1.0, (step + 1) / max(1, recipe.warmup))
+    return recipe.learning_rate * rise * 0.5 * (1 + float(np.cos(np.pi * step / recipe.steps)))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, student: nn.Module, decay: float) -> None:
+    """average <- decay average + (1 - decay) student; batch-norm statistics too, counters copied."""
+    for kept, new in zip(average.state_dict().values(), student.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, 1 - decay)
+        else:
+            kept.copy_(new)
+
+
+class Embedder(nn.Module):
+    """A network whose forward stops before the division by the norm, since some losses need the norm."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        return self.network.embed(patches)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m desdis.train",
+        description="Train a descriptor network on a patch set, with or without a teacher.",
+        epilog="options, as KEY=VALUE or in the file:\n" + options_table(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="recipe: lines of `key: value`")
+    parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="single options, stronger than the file's")
+    options = parser.parse_args(arguments)
+    try:
+        print(train(read_recipe(options.config, options.words)))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last saved state", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

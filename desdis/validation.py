@@ -1,0 +1,76 @@
+"""A network's score on a patch set it was not trained on: FPR95, and matching and retrieval within each scene."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from desdis import augment, metrics
+from desdis.patchsets import UPRIGHT_ROLL, PatchSet, draw_pairs, turned_apart
+
+POINTS_A_SCENE = 1500
+PAIRS = 20000
+
+
+@torch.no_grad()
+def describe(
+    network: nn.Module, patches: np.ndarray, margin: float, device: torch.device, rows: np.ndarray | None = None
+) -> np.ndarray:
+    """(N, D) float32 descriptors of (N, S, S) uint8 patches, or of the named rows, 2048 at a time, in eval mode."""
+    was_training = network.training
+    network.eval()
+    rows = np.arange(len(patches)) if rows is None else rows
+    parts = []
+    for start in range(0, len(rows), 2048):
+        raw = torch.from_numpy(patches[rows[start : start + 2048]]).to(device)
+        parts.append(network(augment.plain(raw, margin)).float().cpu().numpy())
+    network.train(was_training)
+    return np.concatenate(parts)
+
+
+def validate(network: nn.Module, data: PatchSet, device: torch.device) -> dict[str, float]:
+    """Scores by orientation: `fpr95` over the set's fixed pairs; over scenes the mean of `matching` (average precision
+    of nearest neighbours ordered by distance), `ratio` (by the ratio of distances) and `retrieval` (mean 1 / rank).
+
+    Each point gives the pair of its rows with the largest view angle; the pool is the scene's other points. `score`,
+    by which the best weights are chosen, is the mean of ratio and retrieval over the orientations.
+    """
+    points = np.concatenate([scene_points(data, scene) for scene in range(len(data.manifest["scenes"]))])
+    pairs = draw_pairs(data, points, tries=16, generator=np.random.default_rng(0))
+    fixed = data.pairs[np.linspace(0, len(data.pairs) - 1, min(PAIRS, len(data.pairs))).astype(int)]
+    scores: dict[str, float] = {}
+    for orientation, patches in data.patches.items():
+        chosen, tested = pairs, fixed
+        if orientation == "upright":
+            chosen = pairs[turned_apart(data, pairs) < UPRIGHT_ROLL]
+            tested = fixed[(turned_apart(data, fixed[:, :2]) < UPRIGHT_ROLL) | (fixed[:, 2] == 0)]
+        rows, places = np.unique(np.concatenate([chosen.ravel(), tested[:, :2].ravel()]), return_inverse=True)
+        described = describe(network, patches, data.margin, device, rows)[places.reshape(-1)]
+        of_chosen, of_tested = np.split(described, [chosen.size])
+        of_tested = of_tested.reshape(len(tested), 2, -1)
+        distances = np.linalg.norm(of_tested[:, 0] - of_tested[:, 1], axis=1)
+        scores[f"fpr95_{orientation}"] = metrics.fpr95(distances, tested[:, 2] == 1)
+        of_chosen = of_chosen.reshape(len(chosen), 2, -1)
+        by_scene = [scene_scores(of_chosen[data.scene_ids[chosen[:, 0]] == s]) for s in np.unique(data.scene_ids)]
+        by_scene = [found for found in by_scene if found]
+        for key in by_scene[0]:
+            scores[f"{key}_{orientation}"] = float(np.mean([found[key] for found in by_scene]))
+    kept = [value for key, value in scores.items() if key.startswith(("ratio", "retrieval"))]
+    return {**scores, "score": float(np.mean(kept))}
+
+
+def scene_points(data: PatchSet, scene: int) -> np.ndarray:
+    """At most POINTS_A_SCENE points of a scene, evenly through its order."""
+    points = np.flatnonzero(data.point_scenes == scene)
+    return points[np.linspace(0, len(points) - 1, min(POINTS_A_SCENE, len(points))).astype(int)]
+
+
+def scene_scores(pairs: np.ndarray) -> dict[str, float]:
+    """(N, 2, D) descriptors of a scene's matching pairs -> its scores; none below 10 pairs."""
+    if len(pairs) < 10:
+        return {}
+    distances = np.sqrt(np.maximum(2 - 2 * pairs[:, 0] @ pairs[:, 1].T, 0))
+    return {
+        "matching": metrics.matching(distances)[0],
+        "ratio": metrics.matching_by_ratio(distances),
+        "retrieval": metrics.retrieval_one(distances),
+    }

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from pipeline.stages.extract import describe_detected, first_at_place, upright
+from pipeline.types import Detected, Image, Photo
+
+
+def frame(sigma: float, degrees: float, x: float = 10, y: float = 20) -> np.ndarray:
+    a = np.deg2rad(degrees)
+    return np.array([[sigma * np.cos(a), -sigma * np.sin(a), x], [sigma * np.sin(a), sigma * np.cos(a), y]], np.float32)
+
+
+@pytest.mark.parametrize("roll", [0, 90, 180, 270, 30])
+def test_upright_round_frames_stand_at_the_photographs_roll(roll):
+    made = upright(np.stack([frame(3, 77), frame(5, -10)]), roll)
+    np.testing.assert_allclose(made, np.stack([frame(3, roll), frame(5, roll)]), atol=1e-4)
+
+
+def test_upright_keeps_the_shape_of_affine_frames():
+    A = np.array([[4.0, 1.0, 5], [0.5, 2.0, 6]], np.float32)[None]
+    made = upright(A)
+    np.testing.assert_allclose(made[0, :, :2] @ made[0, :, :2].T, A[0, :, :2] @ A[0, :, :2].T, rtol=1e-5)
+    assert made[0, 0, 1] == pytest.approx(0, abs=1e-5) and made[0, 1, 1] > 0
+
+
+def test_first_at_place():
+    lafs = np.stack([frame(3, 10), frame(3, 80), frame(4, 10), frame(3, 10, x=11)])
+    np.testing.assert_array_equal(first_at_place(lafs), [True, False, True, True])
+
+
+def photo(width: int, height: int) -> Photo:
+    return Photo("a.jpg", None, width, height, 1)  # type: ignore[arg-type]
+
+
+def test_frames_return_to_the_stored_photograph_and_upright_repeats_are_zero():
+    lafs = np.stack([frame(3, 10), frame(3, 80), frame(4, 10)])
+    image = Image(np.zeros((50, 100), np.uint8), np.zeros((50, 100, 3), np.uint8))
+    described = []
+
+    def describe(grey, frames):
+        described.append(frames)
+        return np.ones((len(frames), 4), np.float32)
+
+    made = describe_detected(photo(200, 100), image, Detected(lafs, np.ones(3)), describe, ("oriented", "upright"))
+    np.testing.assert_allclose(made.keypoints, lafs[:, :, 2] * 2)
+    np.testing.assert_allclose(made.lafs[:, :, :2], lafs[:, :, :2] * 2)
+    np.testing.assert_array_equal(made.descriptors["upright"].any(axis=1), [True, False, True])
+    assert len(described[1]) == 2
+    only = describe_detected(photo(100, 50), image, Detected(lafs, np.ones(3)), describe, ("upright",))
+    assert len(only.lafs) == 2 and set(only.descriptors) == {"upright"}
