@@ -7,8 +7,9 @@ from torch import nn
 from desdis import augment, metrics
 from desdis.patchsets import UPRIGHT_ROLL, PatchSet, draw_pairs, turned_apart
 
-POINTS_A_SCENE = 1500
-PAIRS = 20000
+POINTS_A_SCENE = 1000
+PAIRS = 6000
+SAME_PLACE = 0.25  # of a patch's half width: points nearer than this are one place to an upright patch
 
 
 @torch.no_grad()
@@ -50,7 +51,10 @@ def validate(network: nn.Module, data: PatchSet, device: torch.device) -> dict[s
         distances = np.linalg.norm(of_tested[:, 0] - of_tested[:, 1], axis=1)
         scores[f"fpr95_{orientation}"] = metrics.fpr95(distances, tested[:, 2] == 1)
         of_chosen = of_chosen.reshape(len(chosen), 2, -1)
-        by_scene = [scene_scores(of_chosen[data.scene_ids[chosen[:, 0]] == s]) for s in np.unique(data.scene_ids)]
+        by_scene = [
+            scene_scores(of_chosen[inside], same_place(data, chosen[inside, 0]))
+            for inside in (data.scene_ids[chosen[:, 0]] == scene for scene in np.unique(data.scene_ids))
+        ]
         by_scene = [found for found in by_scene if found]
         for key in by_scene[0]:
             scores[f"{key}_{orientation}"] = float(np.mean([found[key] for found in by_scene]))
@@ -64,11 +68,20 @@ def scene_points(data: PatchSet, scene: int) -> np.ndarray:
     return points[np.linspace(0, len(points) - 1, min(POINTS_A_SCENE, len(points))).astype(int)]
 
 
-def scene_scores(pairs: np.ndarray) -> dict[str, float]:
-    """(N, 2, D) descriptors of a scene's matching pairs -> its scores; none below 10 pairs."""
+def same_place(data: PatchSet, rows: np.ndarray) -> np.ndarray:
+    """(N, N) bool: rows of different points of one scene at one place (a corner detected twice, or turned twice)."""
+    points = data.point_ids[rows]
+    reach = SAME_PLACE * float(data.manifest.get("magnification", 1)) * data.point_sizes[points]
+    apart = np.linalg.norm(data.points[points][:, None] - data.points[points][None], axis=2)
+    return (apart < np.maximum(reach[:, None], reach[None])) & ~np.eye(len(rows), dtype=bool)
+
+
+def scene_scores(pairs: np.ndarray, same: np.ndarray) -> dict[str, float]:
+    """(N, 2, D) descriptors of a scene's matching pairs, (N, N) what is no wrong answer -> scores; none below 10."""
     if len(pairs) < 10:
         return {}
     distances = np.sqrt(np.maximum(2 - 2 * pairs[:, 0] @ pairs[:, 1].T, 0))
+    distances[same] = 2.0
     return {
         "matching": metrics.matching(distances)[0],
         "ratio": metrics.matching_by_ratio(distances),
