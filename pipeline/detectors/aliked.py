@@ -30,7 +30,7 @@ class Aliked:
             "aliked-n16", description="network; n16rot was trained for turned images, t16 is the small one"
         )
         weights: Path | None = Field(None, description="weights file of that network (default: kornia's download)")
-        min_score: float = Field(0.2, ge=0, le=1, description="smallest detection score")
+        min_score: float = Field(0.2, gt=0, le=1, description="smallest detection score")
         nms_radius: int = Field(2, ge=1, le=16, description="no two keypoints closer than this, pixels")
         sigma: float = Field(4.0, gt=0, le=64, description="scale given to the frames, pixels (for other descriptors)")
 
@@ -38,9 +38,7 @@ class Aliked:
         from kornia.feature import ALIKED
 
         self.options, self.max_keypoints, self.device = options, max_keypoints, device
-        # A threshold of 0 makes kornia keep the strongest; min_score is applied here, since kornia falls back to
-        # weak maxima where an image has none above its threshold.
-        self._network = ALIKED(options.model, max_keypoints, detection_threshold=0.0, nms_radius=options.nms_radius)
+        self._network = ALIKED(options.model, -1, options.min_score, options.nms_radius)
         urls = [url.format(options.model) for url in _URLS]
         state, self.weights_sha256 = kornia_weights.load(
             options.model, options.weights, urls, "detector.aliked.weights"
@@ -60,15 +58,13 @@ class Aliked:
             features, score_map = self._network.extract_dense_map(rgb.permute(2, 0, 1)[None].float() / 255)
             if image.mask is not None:
                 score_map = score_map * torch.from_numpy(image.mask).to(score_map)
-            places, strengths, _ = self._network.dkd(score_map)
-            keep = strengths[0] > self.options.min_score
-            order = strengths[0][keep].argsort(descending=True, stable=True)
-            places, scores = places[0][keep][order], strengths[0][keep][order]
-            descriptors = self._network.desc_head(features, [places])[0][0]
-        # -1..1 between the centres of the outermost pixels, to COLMAP's corner-based pixels
-        centres = (places.cpu().numpy() + 1) / 2 * (width - 1, height - 1) + 0.5
-        centres -= _OFFSETS.get(self.options.model, (0.0, 0.0))
-        keep = usable(centres, image)
-        return Detected(
-            circles(centres[keep], self.options.sigma), scores.cpu().numpy()[keep], descriptors.cpu().numpy()[keep]
-        )
+            places, scores = (found[0].cpu().numpy() for found in self._network.dkd(score_map)[:2])
+            # -1..1 between the centres of the outermost pixels, to COLMAP's corner-based pixels
+            centres = (places.astype(np.float64) + 1) / 2 * (width - 1, height - 1) + 0.5
+            centres -= _OFFSETS.get(self.options.model, (0.0, 0.0))
+            # Where an image has nothing above the threshold kornia falls back to its weaker maxima: not wanted.
+            wanted = np.flatnonzero(usable(centres, image) & (scores > self.options.min_score))
+            wanted = wanted[np.argsort(-scores[wanted], kind="stable")][: self.max_keypoints]
+            chosen = torch.from_numpy(places[wanted]).to(self.device)
+            descriptors = self._network.desc_head(features, [chosen])[0][0].cpu().numpy()
+        return Detected(circles(centres[wanted], self.options.sigma), scores[wanted], descriptors)
