@@ -1,6 +1,6 @@
 """Walking a folder of photographs: every file once, in a fixed order, whatever its name.
 
-In: a folder. Out: files with their names (posix paths relative to it), and the entries that cannot be read, with reason.
+In: a folder. Out: files with their names (posix paths relative to it), and what cannot be read, with the reason.
 """
 
 import os

@@ -17,7 +17,8 @@ from pathlib import PurePosixPath
 from datasets.cameras import Camera
 from datasets.photos.exif import Exif
 
-SHARE_OF_FOLDER = 0.8  # of the photographs without EXIF in a folder must have one size, and at least MIN_SHARING of them
+# Of the photographs without EXIF in a folder, this share and at least this many must have one size to share a camera.
+SHARE_OF_FOLDER = 0.8
 MIN_SHARING = 3
 
 # Parameters of an unknown camera in each of COLMAP's models offered: focal lengths, principal point, zero distortion.
@@ -94,8 +95,7 @@ def _auto(shots: Sequence[Shot]) -> tuple[list[tuple], list[str]]:
             )
         elif count > 1:
             notes.append(
-                f"{total} photographs without EXIF {where} have {len(sizes)} sizes: each gets a camera of its own "
-                "(images.cameras=per_folder joins them)"
+                f"{total} photographs without EXIF {where} have {len(sizes)} sizes: each gets a camera of its own"
             )
     keys: list[tuple] = []
     for shot in shots:

@@ -13,7 +13,7 @@ pixel grid: the EXIF orientation is not applied, as in COLMAP and hloc. What was
 
 import io
 import struct
-import zlib  # noqa: F401  loaded before anything that might load pycolmap (its own zlib breaks PNG writing otherwise)
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,7 @@ def _is_16_bit(image: Any, data: bytes) -> bool:
 
 
 _OTHERS = (
-    (b"GIF8", "GIF"), (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"), (b"8BPS", "Photoshop"),
+    (b"GIF8", "GIF"), (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"), (b"8BPS", "PSD"),
     (b"\xff\x0a", "JPEG XL"), (b"\x00\x00\x00\x0cJXL ", "JPEG XL"), (b"v/1\x01", "OpenEXR"), (b"#?RADIANCE", "HDR"),
     (b"II*\x00\x10\x00\x00\x00CR", "Canon raw"), (b"%PDF", "PDF"),
 )  # fmt: skip

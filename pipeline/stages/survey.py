@@ -106,7 +106,7 @@ def _image_folder(images: Path, options: ImagesOptions, workspace_dir: Path) -> 
     if images.is_dir():
         return images, []
     if not is_video(images):
-        raise UserError(f"{printable(str(images))}: neither a folder nor a video; give the folder that holds the photographs")
+        raise UserError(f"{printable(str(images))}: neither a folder nor a video; give the folder of photographs")
     count = sample_frames(images, workspace_dir, options.video_rate)
     return workspace_dir, [f"{count} frames taken of {images.name}, the sharpest of each 1/{options.video_rate:g} s"]
 
@@ -138,7 +138,7 @@ def _decide(
             return error
         height, width = picture.rgb.shape[:2]
         if min(width, height) < options.min_size:
-            return Unreadable(f"too small: {width}x{height}, the shorter side must be {options.min_size} (images.min_size)")
+            return Unreadable(f"too small: {width}x{height}, a side needs {options.min_size} (images.min_size)")
         digest = hashlib.blake2b(f"{width}x{height}".encode(), digest_size=16)
         digest.update(picture.rgb.data)
         pages = picture.frames if picture.format != "MPO" else 1  # a phone's second picture is a preview or a depth map
