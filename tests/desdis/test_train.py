@@ -1,0 +1,289 @@
+"""Training on a rendered patch set: it learns, it resumes after kill -9, it spreads over processes, it refuses."""
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from desdis.augment import Augmentation, augment, plain
+from desdis.checkpoints import load_network, save_network
+from desdis.errors import UserError
+from desdis.patchsets import batches, cut_pairs, draw_pairs, read_patch_set, turned_apart
+from desdis.recipe import Recipe, read_recipe
+from desdis.train import desdis_loss, main, train
+from tests.desdis.rendered_patch_set import write_patch_set
+
+ROOT = Path(__file__).parents[2]
+QUICK = {"teacher": "", "student": "desdis-4", "batch": 32, "log_every": 1, "learning_rate": 0.01, "warmup": 2}
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("sets")
+    return write_patch_set(folder / "train"), write_patch_set(folder / "held_out", 60, seed=1, name="other")
+
+
+def curve(folder: Path, name: str = "loss") -> dict[int, float]:
+    with open(folder / "log.csv", newline="") as file:
+        return {int(row["step"]): float(row["value"]) for row in csv.DictReader(file) if row["name"] == name}
+
+
+def command(*words: str) -> list[str]:
+    quick = [f"{key}={value}" for key, value in QUICK.items()]
+    return [sys.executable, "-m", "desdis.train", *quick, *words]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def test_it_learns_and_leaves_weights_log_and_state(sets, tmp_path, monkeypatch):
+    teacher = tmp_path / "teacher.safetensors"
+    torch.manual_seed(0)
+    save_network(load_or_build("desdis-6"), teacher, {})
+    words = {**QUICK, "teacher": str(teacher), "steps": 40, "validate_every": 20, "upright": 0.3, "second_order": 0.1}
+    options = Recipe(
+        **words, patches=str(sets[0]), validation=str(sets[1]), output=str(tmp_path / "run"),
+        rotation=4, scale=0.05, shift=0.03, gamma=0.1, gain=0.1, blur=0.5, noise=4, occlusion=0.1,
+        decorrelation=0.1, norm_agreement=1e-4, four_ways=True, regulariser=0.1, average=0.9,
+    )  # fmt: skip
+    best = train(options)
+    losses = curve(tmp_path / "run")
+    assert np.mean([losses[s] for s in range(36, 41)]) < 0.8 * np.mean([losses[s] for s in range(1, 6)])
+    assert {"fpr95_oriented", "retrieval_upright", "score"} <= {
+        row.split(",")[1] for row in log_lines(tmp_path / "run")
+    }
+    scores = curve(tmp_path / "run", "score")
+    assert list(scores) == [20, 40]
+    _, info = load_network(best)
+    assert json.loads(info.metadata["recipe"])["learning_rate"] == 0.01
+    assert json.loads(info.metadata["validation"])["score"] == max(scores.values())
+    assert json.loads(info.metadata["teacher"]) == {str(teacher): load_network(teacher)[1].sha256}
+    assert (tmp_path / "run/recipe.json").is_file()
+
+
+def load_or_build(name: str) -> torch.nn.Module:
+    from desdis.architectures import build
+
+    return build(name).eval()
+
+
+def log_lines(folder: Path) -> list[str]:
+    return (folder / "log.csv").read_text().splitlines()[1:]
+
+
+def test_killed_and_resumed_gives_the_same_curve(sets, tmp_path):
+    words = [f"patches={sets[0]}", "steps=30", "save_every=3", "rotation=3", "noise=3", "upright=0.5"]
+    whole = tmp_path / "whole"
+    assert main(command(*words, f"output={whole}")[3:]) == 0
+    broken = tmp_path / "broken"
+    process = subprocess.Popen(command(*words, f"output={broken}"), env=environment(), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (broken / "state.pt").is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (broken / "state.pt").is_file()
+    done = torch.load(broken / "state.pt", weights_only=True)["step"]
+    assert main(command(*words, f"output={broken}")[3:]) == 0
+    assert done < 30 or process.returncode == 0
+    expected, found = curve(whole), curve(broken)
+    assert list(found) == list(range(1, 31))
+    assert found == pytest.approx(expected, rel=1e-5)
+    for key, value in load_network(whole / "last.safetensors")[0].state_dict().items():
+        torch.testing.assert_close(load_network(broken / "last.safetensors")[0].state_dict()[key], value)
+    # finished: the same command has nothing left to do; another recipe in the same folder is refused
+    assert main(command(*words, f"output={broken}")[3:]) == 0
+    assert curve(broken) == found
+    assert main(command(*words, "learning_rate=0.5", f"output={broken}")[3:]) == 2
+
+
+GRADIENTS = """
+import sys, torch
+from torch.nn.functional import normalize
+from desdis.distributed import Ranks
+from desdis.recipe import Recipe
+from desdis.train import desdis_loss
+torch.manual_seed(0)
+data, taught = torch.randn(2, 12, 20), normalize(torch.randn(2, 12, 6), dim=2)  # (side, pair, entries)
+layer = torch.nn.Linear(20, 6)
+ranks = Ranks()
+shared, here = ranks.share(layer), 12 // ranks.count
+mine = slice(ranks.rank * here, (ranks.rank + 1) * here)
+a, p = ranks.gather_pairs(shared(data[:, mine].flatten(0, 1)))
+taught = ranks.gather_pairs(taught[:, mine].flatten(0, 1))
+loss, _ = desdis_loss(a, p, taught, None, Recipe(second_order=0.5, norm_agreement=0.1, four_ways=True), 0)
+loss.backward()
+if ranks.first:
+    torch.save([loss.detach(), layer.weight.grad, layer.bias.grad], sys.argv[1])
+"""
+
+
+def torchrun(count: int, *arguments: str) -> None:
+    """What torchrun does for one machine: processes that know their rank and where to meet."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(count)}
+    started = [
+        subprocess.Popen([sys.executable, *arguments], env={**environment(), **meeting, "RANK": str(rank)})
+        for rank in range(count)
+    ]
+    assert [process.wait(timeout=120) for process in started] == [0] * count
+
+
+def test_two_processes_share_their_negatives(tmp_path):
+    """The gradient of two processes with half a batch each is that of one process with the whole batch."""
+    (tmp_path / "gradients.py").write_text(GRADIENTS)
+    torchrun(2, str(tmp_path / "gradients.py"), str(tmp_path / "two.pt"))
+    subprocess.run([sys.executable, tmp_path / "gradients.py", tmp_path / "one.pt"], env=environment(), check=True)
+    for two, one in zip(torch.load(tmp_path / "two.pt"), torch.load(tmp_path / "one.pt"), strict=True):
+        torch.testing.assert_close(two, one)
+
+
+def test_training_over_two_processes(sets, tmp_path):
+    words = [f"patches={sets[0]}", f"validation={sets[1]}", f"output={tmp_path / 'run'}", "steps=4", "validate_every=4"]
+    torchrun(2, *command(*words)[1:])
+    assert list(curve(tmp_path / "run")) == [1, 2, 3, 4]
+    assert load_network(tmp_path / "run/best.safetensors")[1].architecture == "desdis-4"
+
+
+def test_clean_answers_of_the_teacher_are_those_of_the_network(sets, tmp_path):
+    from desdis.teacher import Teacher
+
+    teacher = tmp_path / "teacher.safetensors"
+    save_network(load_or_build("desdis-6"), teacher, {})
+    data = read_patch_set(sets[0])
+    asked = Teacher(Recipe(teacher=f"{teacher} + {teacher}", teacher_sees="clean"), data, torch.device("cpu"))
+    rows, upright = np.array([[0, 1], [9, 11]]), np.array([False, True])
+    answer = asked.describe(torch.empty(0), rows, upright)
+    patches = np.stack([data.patches["oriented"][0], data.patches["upright"][9], data.patches["oriented"][1],
+                        data.patches["upright"][11]])  # fmt: skip
+    with torch.no_grad():
+        expected = load_network(teacher)[0](plain(torch.from_numpy(patches), data.margin))
+    assert answer is not None and answer.shape == (4, 256)
+    torch.testing.assert_close(answer @ answer.T, expected @ expected.T, atol=2e-3, rtol=0)
+
+
+def test_an_infinite_weight_is_imitation():
+    """A student that answers as its teacher has no loss left when the triplet's weight is 0."""
+    taught = torch.nn.functional.normalize(torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(0)), dim=2)
+    for held in ("hardest", "teachers", "all"):
+        for measure in ("distance", "squared", "cosine"):
+            options = Recipe(triplet_weight=0.0, held=held, measure=measure)
+            assert desdis_loss(taught[0] * 3, taught[1] * 2, taught, None, options, 0)[0].item() < 1e-10
+            assert desdis_loss(taught[1], taught[0].roll(1, 0), taught, None, options, 0)[0].item() > 1e-3
+
+
+def test_nan_stops_and_keeps_what_was_trained(sets, tmp_path):
+    options = {**QUICK, "patches": str(sets[0]), "output": str(tmp_path / "run"), "save_every": 2}
+    with pytest.raises(UserError, match=r"the loss is nan at step \d+.*last\.safetensors"):
+        train(Recipe(**{**options, "learning_rate": 1e30, "steps": 20, "save_every": 1}))
+    assert (tmp_path / "run/last.safetensors").is_file()
+
+
+def test_every_point_once_an_epoch_and_hard_pairs(sets):
+    data = read_patch_set(sets[0])
+    seen = [points for _, points in batches(data, 40, 10, 5, 0, 3)]
+    assert sorted(np.concatenate(seen)) == list(range(120))
+    later = next(batches(data, 40, 10, 5, 2, 3))
+    assert later[0] == 2 and (later[1] == seen[2]).all()
+    chunk = data.point_scenes[seen[0]].reshape(-1, 10)
+    assert (chunk == chunk[:, :1]).mean() > 0.6
+    points = np.arange(120)
+    angles = []
+    for tries in (1, 32):
+        pairs = draw_pairs(data, points, tries, np.random.default_rng(0))
+        assert (data.point_ids[pairs] == points[:, None]).all() and (pairs[:, 0] != pairs[:, 1]).all()
+        angles.append((data.views[pairs[:, 0]] * data.views[pairs[:, 1]]).sum(axis=1))
+    assert (angles[1] <= angles[0] + 1e-6).all() and (angles[1] < angles[0]).mean() > 0.3
+
+
+def test_upright_patches_only_where_they_agree(sets):
+    data = read_patch_set(sets[0])
+    pairs = draw_pairs(data, np.arange(120), 1, np.random.default_rng(0))
+    patches, upright = cut_pairs(data, pairs, 0.9, np.random.default_rng(1))
+    assert 0 < upright.sum() < 120 and (turned_apart(data, pairs)[upright] < 25).all()
+    for i in range(120):
+        source = data.patches["upright" if upright[i] else "oriented"]
+        assert (patches[i] == source[pairs[i, 0]]).all() and (patches[i + 120] == source[pairs[i, 1]]).all()
+
+
+def test_augmentation_turns_pairs_together():
+    raw = torch.arange(64 * 64).reshape(1, 64, 64).remainder(251).to(torch.uint8).repeat(16, 1, 1)
+    turned = augment(raw, Augmentation(), 1.25, torch.Generator().manual_seed(0))
+    assert turned.shape == (16, 1, 32, 32)
+    torch.testing.assert_close(turned[:8], turned[8:])
+    clean = plain(raw[:1], 1.25)[0, 0]
+    eight = [t for k in range(4) for t in (clean.rot90(k), clean.rot90(k).flip(1))]
+    for patch in turned[:8, 0]:
+        assert min((patch - each).abs().max().item() for each in eight) < 1e-2
+    assert len({tuple(p[0, :4].round().tolist()) for p in turned[:8, 0]}) > 2
+
+
+@pytest.mark.parametrize("key", ["rotation", "scale", "shift", "gamma", "gain", "blur", "noise", "occlusion"])
+def test_each_augmentation_acts_alone_and_is_repeatable(key):
+    raw = torch.randint(0, 256, (8, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    options = Augmentation(turns=False, **{key: 0.5 if key != "noise" else 10.0})
+    once, twice = (augment(raw, options, 1.25, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert torch.equal(once, twice) and once.min() >= 0 and once.max() <= 255
+    assert (once - plain(raw, 1.25)).abs().max() > 0.5
+
+
+def test_recipe_files_and_their_mistakes(tmp_path):
+    file = tmp_path / "some.yaml"
+    file.write_text("# a comment\nstudent: desdis-16  # another\nbatch: 64\nfour_ways: true\nteacher: ''\n")
+    recipe = read_recipe(file, ["batch=128"])
+    assert (recipe.student, recipe.batch, recipe.four_ways, recipe.teacher) == ("desdis-16", 128, True, "")
+    for words, message in [
+        (["bach=3"], "no option 'bach'"),
+        (["batch"], "not KEY=VALUE"),
+        (["batch=many"], "must be of type int"),
+        (["batch=1"], "must lie in 2"),
+        (["measure=angle"], "one of distance, squared, cosine"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            read_recipe(file, words)
+    file.write_text("student desdis-16\n")
+    with pytest.raises(UserError, match="line 1"):
+        read_recipe(file, [])
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs/train").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_recipe_in_configs_reads(file):
+    assert read_recipe(file, []).student
+
+
+def test_broken_sets_say_what_is_wrong(tmp_path, capsys):
+    good = write_patch_set(tmp_path / "good", 40)
+    options = {**QUICK, "output": str(tmp_path / "run"), "steps": 1}
+
+    def refused(message: str, **changes) -> None:
+        with pytest.raises(UserError, match=message):
+            train(Recipe(**{**options, "patches": str(good), **changes}))
+
+    refused("no patch set: give patches", patches="")
+    refused("manifest.json is absent", patches=str(tmp_path))
+    refused("fewer than batch=64", batch=64)
+    refused("share render0", validation=str(good))
+    refused("desdis-WIDTH", student="resnet")
+    refused("device=abacus", device="abacus")
+    np.save(good / "views.npy", np.zeros((3, 3), np.float32))
+    refused("views.npy has 3 rows, patches.npy 120")
+    (good / "views.npy").unlink()
+    refused("lacks views.npy")
+    np.save(good / "patches.npy", np.zeros((120, 64, 64), np.float32))
+    np.save(good / "views.npy", np.zeros((120, 3), np.float32))
+    refused("must be uint8")
+    (good / "patches.npy").write_bytes(b"short")
+    refused("patches.npy cannot be read")
+    assert main(["patches="]) == 2
+    assert capsys.readouterr().err.startswith("error: no patch set")
