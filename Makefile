@@ -25,8 +25,9 @@ $(VENV)/installed: pyproject.toml hatch_build.py constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python >= 3.11 found; give one: make install PYTHON=/path/to/python"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "venv without pip: using the system's pip"; \
 		$(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install pip; }
+	@echo "installing into $(VENV): some minutes the first time"
 	@# PyTorch's own index where it can be reached (small CPU wheels); otherwise pip's usual places serve.
-	index=$$($(BIN)/python -c "import urllib.request as r; r.urlopen('$(TORCH_INDEX)/torch/', timeout=10)" 2>/dev/null \
+	@index=$$($(BIN)/python -c "import urllib.request as r; r.urlopen('$(TORCH_INDEX)/torch/', timeout=10)" 2>/dev/null \
 		&& echo "--extra-index-url $(TORCH_INDEX)"); \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$index -c constraints.txt -e ".[train,dev]"
 	@touch $@

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from desdis.recipe import read_recipe
-from pipeline.recipe import load_recipe
+from pipeline.protocols.recipe import load_benchmark
+from pipeline.recipe import Recipe, load_recipe
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -36,6 +37,14 @@ def test_reconstruct(path):
 def test_train(path):
     recipe = read_recipe(path, [])
     assert recipe.steps > 0
+
+
+@pytest.mark.parametrize("path", shipped("benchmark"), ids=ids)
+def test_benchmark(path):
+    benchmark = load_benchmark(path, data=Path("data"), weights=Path("weights"))
+    for scene in benchmark.scenes:
+        for method in benchmark.asked(scene):
+            Recipe.model_validate(benchmark.options(scene, method, seed=1))
 
 
 def flat(table: dict, prefix: str = ""):
