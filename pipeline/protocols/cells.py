@@ -148,7 +148,7 @@ def _match_only(cell: Cell, pairs: list[tuple[str, str]]) -> Workspace:
 def _colmap(cell: Cell, seed: int) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from datasets.scenes.reference import read_reference
+    from datasets.scenes.reference import read_cameras
     from pipeline.mappers.models import read_models, read_poses
     from pipeline.protocols import colmap_sift
     from pipeline.recipe import Recipe
@@ -159,7 +159,7 @@ def _colmap(cell: Cell, seed: int) -> dict[str, Any]:
     shutil.rmtree(cell.run, ignore_errors=True)
     work = Workspace(cell.run)
     names = _names(files["images"])
-    cameras = read_reference(files["cameras"], names).cameras if files["cameras"] else {}
+    cameras = read_cameras(files["cameras"], names) if files["cameras"] else {}
     stages: dict[str, dict[str, float]] = {}
 
     def timed(name: str, function: Callable[[], Any]) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.cameras import Camera, Pose, Reference
+from datasets.scenes.krt import format_krt
 from desdis.errors import UserError
 from pipeline.workspace import write_atomically
 
@@ -92,8 +93,10 @@ def write_turned(images: Path, reference: Reference, turn: float | str, output: 
         if mask is not None:
             _write(output / "masks" / f"{name}.png", mask, [])
         pose = turned_pose(reference.poses[name], degrees)
-        camera = turned_camera(reference.cameras[name], degrees)
-        _write_camera((output / "cameras" / name).with_suffix(".txt"), camera, pose)
+        camera = turned_camera(Camera.pinhole(reference.cameras[name].K, width, height), degrees)
+        path = (output / "cameras" / name).with_suffix(".txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(format_krt(pose, camera))
     write_atomically(done, json.dumps(angles))
 
 
@@ -103,14 +106,3 @@ def _write(path: Path, pixels: np.ndarray, options: list[int]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), np.ascontiguousarray(pixels), options):
         raise UserError(f"{path}: cannot be written")
-
-
-def _write_camera(path: Path, camera: Camera, pose: Pose) -> None:
-    """ "K R t" text: K counts from the centre of the top-left pixel."""
-    K = camera.K
-    K[:2, 2] -= 0.5
-    rows = [*K, *pose.R, pose.t]
-    lines = ["# K (3 rows), R (3 rows), t, width height; x ~ K (R X + t)"]
-    lines += [" ".join(f"{value:.12g}" for value in row) for row in rows]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([*lines, f"{camera.width} {camera.height}"]) + "\n")
