@@ -34,6 +34,8 @@ class Aliked:
         nms_radius: int = Field(2, ge=1, le=16, description="no two keypoints closer than this, pixels")
         sigma: float = Field(4.0, gt=0, le=64, description="scale given to the frames, pixels (for other descriptors)")
 
+    max_ratio = 0.95
+
     def __init__(self, options: Options, max_keypoints: int, device: str = "cpu"):
         from kornia.feature import ALIKED
 

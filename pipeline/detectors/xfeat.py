@@ -25,6 +25,8 @@ class XFeat:
         min_score: float = Field(0.05, ge=0, le=1, description="keypoint probability that a keypoint must exceed")
         sigma: float = Field(4.0, gt=0, le=64, description="scale given to the frames, pixels (for other descriptors)")
 
+    max_ratio = 0.95
+
     def __init__(self, options: Options, max_keypoints: int, device: str = "cpu"):
         from kornia.feature import XFeat as Network
 
