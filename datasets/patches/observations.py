@@ -123,7 +123,7 @@ def textured(patches: np.ndarray, min_contrast: float, min_sharpness: float) -> 
 def different_looks(observations: Observations, patches: np.ndarray, max_correlation: float) -> np.ndarray:
     """(K,) bool: False for rows whose patch (K, S, S) repeats an earlier row of its point, correlation above
     `max_correlation`: neighbouring video frames teach nothing."""
-    flat = patches.reshape(len(patches), -1).astype(np.float32)
+    flat = patches.reshape(len(patches), patches.shape[1] * patches.shape[2]).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
     mask = np.ones(len(observations), bool)

@@ -45,7 +45,7 @@ class TrackOptions(BaseModel):
     max_angle_error: float = Field(22.5, ge=0, le=180, description="detected angle against the track's, degrees")
     max_obliqueness: float = Field(75.0, gt=0, lt=90, description="angle between a view and the track's mean, degrees")
     min_contrast: float = Field(4.0, ge=0, description="least standard deviation of a patch, grey values")
-    min_sharpness: float = Field(0.06, ge=0, description="least Laplacian over standard deviation of a 32 px patch")
+    min_sharpness: float = Field(0.1, ge=0, description="least Laplacian over standard deviation of a 32 px patch")
     max_correlation: float = Field(0.985, gt=0, le=1, description="two rows of a point more alike than this are one")
 
 
