@@ -1,0 +1,93 @@
+"""A describer: weights in a runtime, with the patches cut on the way. Photograph and frames in, unit descriptors out."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from desdis.errors import UserError
+from desdis.patches import extract_patches
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MAGNIFICATION = 9.0  # half the side of a patch in sigmas of the detection
+SIZE = 32
+SLICE = 4096  # frames cut and described at once: memory does not grow with their number
+
+
+class Describer:
+    """A network ready to describe.
+
+    name: of the weights; sha256: of their file; magnification: half the side of a patch in sigmas, where `describe` is
+    not told otherwise; runtime: how the network runs; device: where.
+    """
+
+    def __init__(
+        self, network: "nn.Module", name: str, sha256: str, device: str = "cpu", runtime: str = "auto",
+        magnification: float = MAGNIFICATION,
+    ) -> None:  # fmt: skip
+        from desdis import runtimes
+
+        self.name, self.sha256, self.magnification, self.device = name, sha256, magnification, device
+        self._network = network
+        self.runtime = runtimes.make(network, runtime, device)
+
+    def describe_patches(self, patches: np.ndarray) -> np.ndarray:
+        """(N, 32, 32) uint8, or float32 in 0..255, to (N, 128) float32 of unit length. A patch without any texture
+        gives a finite unit vector too. Raises ValueError for patches of another size, type or range."""
+        patches = np.ascontiguousarray(patches)
+        if patches.ndim != 3 or patches.shape[1:] != (SIZE, SIZE):
+            raise ValueError(f"patches must be (N, {SIZE}, {SIZE}), not {patches.shape}: resample them first")
+        if patches.dtype != np.uint8:
+            if patches.dtype != np.float32:
+                raise ValueError(f"patches must be uint8 or float32 in 0..255, not {patches.dtype}")
+            # NaN fails the comparison too
+            if patches.size and not (patches.min() >= -1 and 1 < patches.max() <= 256):
+                if not np.isfinite(patches).all():
+                    raise ValueError("patches hold values that are not finite")
+                if patches.min() < -1 or patches.max() > 256:
+                    raise ValueError("patches hold values outside 0..255")
+                if patches.max() > 0:  # at most 1: the scale 0..1, on which flat patches would come out differently
+                    raise ValueError("patches hold values in 0..1: multiply them by 255")
+        return self.runtime(patches)
+
+    def describe(self, grey: np.ndarray, lafs: np.ndarray, magnification: float | None = None) -> np.ndarray:
+        """grey (H, W) uint8, or float32 in 0..255, and lafs (N, 2, 3) float32 (COLMAP's pixel convention,
+        sqrt(|det A|) = sigma) to (N, 128) float32 of unit length. Half a patch's side is magnification sigma."""
+        magnification = magnification or self.magnification
+        slices = [lafs[begin : begin + SLICE] for begin in range(0, max(1, len(lafs)), SLICE)]
+        parts = [self.describe_patches(extract_patches(grey, part, magnification, SIZE)) for part in slices]
+        return np.concatenate(parts)
+
+    def as_module(self) -> "nn.Module":
+        """The network as a torch module, (N, 1, 32, 32) float32 to (N, 128), as kornia's LAFDescriptor takes it. kornia
+        cuts patches in 0..1: they are brought to 0..255 first."""
+        import torch
+
+        class Described(torch.nn.Module):
+            def __init__(self, network: torch.nn.Module) -> None:
+                super().__init__()
+                self.network = network
+
+            def forward(self, patches: torch.Tensor) -> torch.Tensor:
+                return self.network(patches * 255.0)
+
+        return Described(self._network).eval()
+
+
+def load(name_or_file: str, device: str = "auto", runtime: str = "auto") -> Describer:
+    """Weights by name ("desdis-8", "-16", "-24", "-32") or a file (ours, or the authors' .pth) as a Describer.
+
+    device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1". runtime: "auto", "torch" or "onnx".
+    Raises UserError when there are no such weights, or no such device.
+    """
+    import torch
+
+    from desdis.checkpoints import load_network
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"device {device}: torch sees no GPU; use device cpu or auto")
+    network, info = load_network(name_or_file)
+    return Describer(network, info.name, info.sha256, device, runtime)

@@ -1,0 +1,55 @@
+"""Matchers: one file a method. A matcher is a function of two sets of descriptors."""
+
+from importlib import import_module
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class MatcherOptions(BaseModel):
+    """How descriptors become matches."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: Literal["nn"] = Field("nn", description="nn: nearest neighbours by Euclidean distance")
+    max_ratio: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="nearest distance at most this times the second nearest's, both ways; 1: no test; "
+        "default: what suits the descriptor (DesDis 0.9, RootSIFT 0.8)",
+    )
+    max_distance: float = Field(2.0, gt=0, le=2, description="largest distance of unit descriptors; 2: no limit")
+    cross_check: bool = Field(True, description="each must be the other's nearest, and pass the ratio test there too")
+    cache_mib: int = Field(1024, ge=1, description="descriptors kept in memory between pairs, MiB")
+    block: int = Field(1024, ge=16, le=65536, description="rows compared at once: memory is block x descriptors x 4 B")
+    cache_mib: int = Field(512, ge=1, description="descriptors kept in memory between pairs, MiB")
+
+
+class Found(NamedTuple):
+    """indices (K, 2) int32 rows of the first and second set, ascending by the first; scores (K,) float32 in 0..1:
+    1 - nearest distance / second nearest distance."""
+
+    indices: np.ndarray
+    scores: np.ndarray
+
+
+class Matcher(Protocol):
+    """d0 (N, D), d1 (M, D) float32 rows of unit length, or zero rows, which never match."""
+
+    def __call__(self, d0: np.ndarray, d1: np.ndarray, options: MatcherOptions, device: str = "cpu") -> Found: ...
+
+
+RATIO = 0.9  # where neither the options nor a descriptor says another
+
+MATCHERS = {"nn": "pipeline.matchers.nn:match"}
+
+
+def match(d0: np.ndarray, d1: np.ndarray, options: MatcherOptions | None = None, device: str = "cpu") -> Found:
+    """Matches between two sets of descriptors, (N, D) and (M, D) float32, by the matcher that the options name."""
+    options = options or MatcherOptions()  # pyright: ignore[reportCallIssue]
+    if options.max_ratio is None:
+        options = options.model_copy(update={"max_ratio": 0.9})
+    module, function = MATCHERS[options.name].split(":")
+    matcher: Matcher = getattr(import_module(module), function)
+    return matcher(d0, d1, options, device)

@@ -1,0 +1,91 @@
+"""Every runtime computes what the network in eval mode does, for every architecture."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from desdis import architectures, runtimes
+from desdis.errors import UserError
+from desdis.runtimes.fold import fold
+
+TOLERANCE = 2e-5  # L2 distance of unit descriptors; a rounding of the patch to bytes costs 0.015
+
+
+def network(architecture: str) -> torch.nn.Module:
+    """Random weights with running statistics that are not trivial."""
+    torch.manual_seed(0)
+    net = architectures.build(architecture)
+    generator = torch.Generator().manual_seed(1)
+    for name, buffer in net.named_buffers():
+        if name.endswith("running_var"):
+            buffer.uniform_(0.5, 2.0, generator=generator)
+        elif name.endswith("running_mean"):
+            buffer.normal_(0, 0.3, generator=generator)
+    return net.eval()
+
+
+def some_patches(n: int = 37) -> np.ndarray:
+    noise = np.random.default_rng(0).integers(0, 256, (n, 32, 32)).astype(np.uint8)
+    return np.stack([cv2.GaussianBlur(patch, (0, 0), 1.0 + i / n) for i, patch in enumerate(noise)])
+
+
+@torch.inference_mode()
+def reference(net: torch.nn.Module, patches: np.ndarray) -> np.ndarray:
+    return net(torch.from_numpy(patches)[:, None].float()).numpy()
+
+
+@pytest.fixture(scope="module", params=["desdis-8", "desdis-5", "desdis-32", "hardnet", "sosnet", "hynet"])
+def net(request) -> torch.nn.Module:
+    return network(request.param)
+
+
+@pytest.fixture(params=runtimes.NAMES)
+def runtime(request, net) -> runtimes.Runtime:
+    if request.param == "onnx":
+        pytest.importorskip("onnxruntime", reason="onnxruntime is an extra")
+    return runtimes.make(net, request.param)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_agrees_with_the_network(net, runtime, dtype):
+    patches = some_patches().astype(dtype)
+    descriptors = runtime(patches)
+    assert descriptors.shape == (37, 128) and descriptors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(descriptors, axis=1), 1, atol=1e-5)
+    assert np.linalg.norm(descriptors - reference(net, patches), axis=1).max() < TOLERANCE
+
+
+def test_one_patch_none_and_many_are_the_same_function(runtime):
+    patches = some_patches(5)
+    assert runtime(patches[:0]).shape == (0, 128)
+    np.testing.assert_allclose(runtime(patches[:1]), runtime(patches)[:1], atol=1e-5)
+    many = np.tile(patches, (250, 1, 1))
+    np.testing.assert_allclose(runtime(many).reshape(250, 5, 128)[-1], runtime(patches), atol=1e-5)
+
+
+def test_flat_patches_give_finite_unit_vectors(runtime):
+    flat = np.stack([np.full((32, 32), value, np.uint8) for value in (0, 7, 255)])
+    descriptors = runtime(flat)
+    np.testing.assert_allclose(np.linalg.norm(descriptors, axis=1), 1, atol=1e-5)
+
+
+def test_folding_leaves_no_normalisation_and_the_original_alone():
+    net = network("desdis-8")
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    folded = fold(net)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d | torch.nn.Dropout) for m in folded.modules())
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_names_and_devices():
+    net = network("desdis-8")
+    assert runtimes.make(net, "auto").name in runtimes.NAMES
+    with pytest.raises(UserError, match="no runtime called 'fast'"):
+        runtimes.make(net, "fast")
+    with pytest.raises(UserError, match="use runtime torch"):
+        runtimes.make(net, "onnx", "cuda")
+
+
+def test_an_unknown_network_falls_back_to_torch():
+    assert runtimes.make(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1024, 128)), "auto").name == "torch"

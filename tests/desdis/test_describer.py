@@ -1,0 +1,99 @@
+"""The library's front door."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import desdis
+from desdis import architectures
+from desdis.checkpoints import save_network
+from desdis.patches import extract_patches
+
+
+@pytest.fixture(scope="module")
+def describer(tmp_path_factory) -> desdis.Describer:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_network(architectures.build("desdis-4"), path, {})
+    return desdis.load(str(path), device="cpu")
+
+
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (100, 140)).astype(np.uint8)
+
+
+def frames(n: int) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    a = rng.uniform(1, 3, (n, 1, 1)) * np.eye(2)
+    return np.concatenate([a, rng.uniform(20, 80, (n, 2, 1))], axis=2).astype(np.float32)
+
+
+def test_importing_is_light():
+    code = "import sys, desdis; print([m for m in ('torch', 'cv2', 'onnxruntime', 'kornia') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_describe_is_cutting_and_describing(describer):
+    lafs = frames(30)
+    descriptors = describer.describe(picture(), lafs, magnification=5.0)
+    np.testing.assert_array_equal(descriptors, describer.describe_patches(extract_patches(picture(), lafs, 5.0)))
+    assert descriptors.shape == (30, 128)
+    assert describer.describe(picture(), lafs[:0]).shape == (0, 128)
+
+
+def test_magnification_has_a_default(describer):
+    lafs = frames(3)
+    expected = describer.describe(picture(), lafs, magnification=describer.magnification)
+    np.testing.assert_array_equal(describer.describe(picture(), lafs), expected)
+
+
+def test_bytes_and_floats_agree(describer):
+    patches = np.random.default_rng(0).integers(0, 256, (9, 32, 32)).astype(np.uint8)
+    np.testing.assert_array_equal(
+        describer.describe_patches(patches), describer.describe_patches(patches.astype(np.float32))
+    )
+
+
+@pytest.mark.parametrize(
+    ("patches", "message"),
+    [
+        (np.zeros((3, 64, 64), np.uint8), "resample"),
+        (np.zeros((32, 32), np.uint8), "must be"),
+        (np.zeros((3, 32, 32), np.float64), "uint8 or float32"),
+        (np.full((3, 32, 32), 0.5, np.float32), "multiply"),
+        (np.full((3, 32, 32), 300, np.float32), "outside"),
+        (np.full((3, 32, 32), np.nan, np.float32), "not finite"),
+    ],
+)
+def test_patches_of_another_kind_are_refused(describer, patches, message):
+    with pytest.raises(ValueError, match=message):
+        describer.describe_patches(patches)
+
+
+def test_in_kornia(describer):
+    kornia = pytest.importorskip("kornia.feature")
+    lafs = frames(6)
+    inside = lafs.copy()
+    inside[:, :, :2] *= describer.magnification
+    inside[:, :, 2] -= 0.5  # kornia counts from the first pixel's centre
+    image = torch.from_numpy(picture())[None, None].float() / 255
+    descriptor = kornia.LAFDescriptor(describer.as_module(), patch_size=32)
+    with torch.inference_mode():
+        theirs = descriptor(image, torch.from_numpy(inside)[None])[0].numpy()
+    assert theirs.shape == (6, 128)
+    np.testing.assert_allclose(np.linalg.norm(theirs, axis=1), 1, atol=1e-5)
+
+
+def test_what_is_not_there(describer):
+    with pytest.raises(desdis.UserError, match="no weights called"):
+        desdis.load("desdis-7")
+    if not torch.cuda.is_available():
+        with pytest.raises(desdis.UserError, match="torch sees no GPU"):
+            desdis.load("desdis-32", device="cuda")
+
+
+def test_what_it_tells_of_itself(describer):
+    assert len(describer.sha256) == 64 and describer.name.endswith("small.safetensors")

@@ -1,0 +1,121 @@
+"""Nearest-neighbour matching against a plain reference, row by row in float64."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.matchers import RATIO, Found, MatcherOptions, match
+
+
+def unit(rng: np.random.Generator, n: int, dimensions: int = 32) -> np.ndarray:
+    d = rng.standard_normal((n, dimensions))
+    return (d / np.linalg.norm(d, axis=1, keepdims=True)).astype(np.float32)
+
+
+def noisy(rng: np.random.Generator, d: np.ndarray, amount: float) -> np.ndarray:
+    d = d + amount * rng.standard_normal(d.shape).astype(np.float32)
+    return (d / np.linalg.norm(d, axis=1, keepdims=True)).astype(np.float32)
+
+
+def plain(d0: np.ndarray, d1: np.ndarray, options: MatcherOptions) -> set[tuple[int, int]]:
+    """The definition, one row at a time."""
+
+    def passing(queries: np.ndarray, base: np.ndarray) -> dict[int, int]:
+        result = {}
+        present = np.flatnonzero(base.any(axis=1))
+        for q, query in enumerate(queries.astype(np.float64)):
+            if not query.any() or not len(present):
+                continue
+            distances = np.linalg.norm(base[present].astype(np.float64) - query, axis=1)
+            order = np.argsort(distances)
+            d1 = distances[order[0]]
+            d2 = distances[order[1]] if len(order) > 1 else np.inf
+            if d1 <= (options.max_ratio or RATIO) * d2 and d1 <= options.max_distance:
+                result[q] = int(present[order[0]])
+        return result
+
+    forward, backward = passing(d0, d1), passing(d1, d0)
+    return {(i, j) for i, j in forward.items() if not options.cross_check or backward.get(j) == i}
+
+
+def as_set(found: Found) -> set[tuple[int, int]]:
+    return {(int(i), int(j)) for i, j in found.indices}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1), n=st.integers(1, 60), m=st.integers(1, 60), max_ratio=st.floats(0.5, 1.0),
+    cross_check=st.booleans(), block=st.sampled_from([16, 17, 64]), zeros=st.integers(0, 3),
+)  # fmt: skip
+def test_agrees_with_the_definition(seed, n, m, max_ratio, cross_check, block, zeros):
+    rng = np.random.default_rng(seed)
+    d0 = unit(rng, n)
+    d1 = np.concatenate([noisy(rng, d0[: m // 2], 0.1), unit(rng, m)])[:m]
+    d0[rng.integers(0, n, zeros)] = 0
+    d1[rng.integers(0, m, zeros)] = 0
+    options = MatcherOptions(max_ratio=max_ratio, cross_check=cross_check, block=block)
+    assert as_set(match(d0, d1, options)) == plain(d0, d1, options)
+
+
+def test_many_rows_agree_with_the_definition():
+    rng = np.random.default_rng(1)
+    d0 = unit(rng, 1500, 128)
+    d1 = np.concatenate([noisy(rng, d0[:700], 0.06), unit(rng, 600, 128)])
+    options = MatcherOptions()
+    found = match(d0, d1, options)
+    assert as_set(found) == plain(d0, d1, options)
+    assert len(found.indices) > 500
+    assert found.indices.dtype == np.int32 and found.scores.dtype == np.float32
+    assert (np.diff(found.indices[:, 0]) > 0).all()
+    assert ((found.scores >= 0) & (found.scores <= 1)).all()
+
+
+def test_direction_does_not_matter():
+    rng = np.random.default_rng(2)
+    d0 = unit(rng, 300)
+    d1 = noisy(rng, d0[rng.permutation(300)], 0.15)
+    there, back = match(d0, d1), match(d1, d0)
+    assert as_set(there) == {(j, i) for i, j in as_set(back)}
+    assert sorted(there.scores) == pytest.approx(sorted(back.scores), abs=1e-5)
+
+
+def test_ratio_is_of_distances_and_bounds_are_inclusive():
+    angles = np.deg2rad([0.0, 30.0, 62.0])
+    d0 = np.array([[1.0, 0.0]], np.float32)
+    d1 = np.stack([np.cos(angles[1:]), np.sin(angles[1:])], axis=1).astype(np.float32)
+    ratio = np.sin(np.deg2rad(15)) / np.sin(np.deg2rad(31))  # chords
+    assert len(match(d0, d1, MatcherOptions(max_ratio=ratio + 1e-4)).indices) == 1
+    assert len(match(d0, d1, MatcherOptions(max_ratio=ratio - 1e-4)).indices) == 0
+    assert match(d0, d1).scores[0] == pytest.approx(1 - ratio, abs=1e-5)
+    chord = 2 * np.sin(np.deg2rad(15))
+    assert len(match(d0, d1, MatcherOptions(max_distance=chord + 1e-4)).indices) == 1
+    assert len(match(d0, d1, MatcherOptions(max_distance=chord - 1e-4)).indices) == 0
+
+
+@pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 5), (5, 0)])
+def test_empty(n, m):
+    found = match(np.empty((n, 128), np.float32), np.ones((m, 128), np.float32) / 128**0.5)
+    assert found.indices.shape == (0, 2) and found.scores.shape == (0,)
+
+
+def test_a_sole_candidate_has_no_rival():
+    d = unit(np.random.default_rng(0), 1)
+    assert as_set(match(d, d)) == {(0, 0)}
+    assert match(d, d).scores[0] == 1
+
+
+def test_repeated_rows_never_pass_the_ratio_test():
+    d = unit(np.random.default_rng(0), 5)
+    assert as_set(match(d, np.concatenate([d, d[:2]]))) == {(2, 2), (3, 3), (4, 4)}
+
+
+def test_zero_rows_never_match():
+    d = unit(np.random.default_rng(0), 6)
+    d[[1, 4]] = 0
+    assert as_set(match(d, d, MatcherOptions(max_ratio=1.0))) == {(i, i) for i in (0, 2, 3, 5)}
+
+
+def test_other_dimensions_are_refused():
+    with pytest.raises(ValueError, match="cannot be compared"):
+        match(np.ones((2, 128), np.float32), np.ones((2, 64), np.float32))
