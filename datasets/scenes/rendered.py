@@ -1,9 +1,9 @@
 """A small scene rendered with exact poses: for the tests, and for `make demo`.
 
-Out: `images/0000.jpg ...`, `cameras/0000.jpg.camera ...` (Strecha's format) and `sparse/` (a COLMAP model). A courtyard's
-corner: two walls, the ground and a few boxes, each face with its own texture of leaves of every size (Lee, Mumford and
-Huang 2001) over multi-scale noise, seen in true perspective by a camera that walks along an arc. Exposure, colour balance
-and noise change from picture to picture.
+Out: `images/0000.jpg ...`, `cameras/0000.jpg.camera ...` (Strecha's format) and `sparse/` (a COLMAP model). It is the
+corner of a courtyard: two walls, the ground and a few boxes, each face with a texture of its own, leaves of every size
+(Lee, Mumford and Huang 2001) over multi-scale noise, seen in true perspective by a camera that walks along an arc.
+Exposure, colour balance and noise change from picture to picture.
 
     python -m datasets.scenes.rendered FOLDER --images 10
 """
@@ -198,7 +198,9 @@ def _photographed(picture: np.ndarray, generator: np.random.Generator, exposure:
 
 def main() -> None:
     """`python -m datasets.scenes.rendered FOLDER`."""
-    parser = argparse.ArgumentParser(prog="python -m datasets.scenes.rendered", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets.scenes.rendered", description="Render a small scene with exact poses."
+    )
     parser.add_argument("folder", type=Path, help="where images/, cameras/ and sparse/ go")
     parser.add_argument("--images", type=int, default=10, help="how many (default 10)")
     parser.add_argument("--size", type=int, nargs=2, default=(640, 480), metavar=("W", "H"), help="in pixels")
