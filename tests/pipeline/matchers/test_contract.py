@@ -8,7 +8,7 @@ from pipeline.matchers import MATCHERS, MatcherOptions, match
 
 @pytest.fixture(params=sorted(MATCHERS))
 def options(request) -> MatcherOptions:
-    return MatcherOptions(name=request.param)
+    return MatcherOptions.model_validate({"name": request.param})
 
 
 def descriptors(n: int, seed: int, dimensions: int = 64) -> np.ndarray:
