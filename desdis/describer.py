@@ -1,4 +1,4 @@
-"""A describer: weights in a runtime, with the patches cut on the way. Photograph and frames in, unit descriptors out."""
+"""A describer: weights in a runtime, with patches cut on the way. Photograph and frames in, descriptors out."""
 
 from typing import TYPE_CHECKING
 

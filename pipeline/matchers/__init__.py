@@ -23,7 +23,6 @@ class MatcherOptions(BaseModel):
     cross_check: bool = Field(True, description="each must be the other's nearest, and pass the ratio test there too")
     cache_mib: int = Field(1024, ge=1, description="descriptors kept in memory between pairs, MiB")
     block: int = Field(1024, ge=16, le=65536, description="rows compared at once: memory is block x descriptors x 4 B")
-    cache_mib: int = Field(512, ge=1, description="descriptors kept in memory between pairs, MiB")
 
 
 class Found(NamedTuple):

@@ -110,7 +110,7 @@ def test_smoothness_changes_evenly_with_the_cell():
         deviations.append(extract_patches(noise, lafs.astype(np.float32), 16.0).std())
     ratios = np.divide(deviations[1:], deviations[:-1])
     # A level's step is 0.84; the first two, where blur begins, are 0.75 (white noise is finer than any photograph).
-    assert ratios.min() > 0.73 and ratios[cells[1:] > 1.5].min() > 0.8 and ratios.max() < 1.1
+    assert ratios.min() > 0.73 and ratios[cells[1:] > 1.6].min() > 0.8 and ratios.max() < 1.1
     product = np.array(deviations) * cells
     assert product[cells > 2].max() / product[cells > 2].min() < 1.35
 
