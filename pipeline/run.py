@@ -39,7 +39,7 @@ def run(
     from datasets.scenes.reference import read_reference
     from pipeline.colmap_log import colmap_log_to
     from pipeline.mappers.models import read_poses
-    from pipeline.matchers import matcher
+    from pipeline.matchers import match as match_descriptors
     from pipeline.stages.evaluate import evaluate
     from pipeline.stages.extract import extract
     from pipeline.stages.match import match
@@ -83,7 +83,9 @@ def run(
     with work.stage("pair"):
         pairs = pair(survey, recipe.pairs, known, work)
     with work.stage("match"), bar(console, "match", len(pairs)) as progress:
-        decided = match(pairs, matcher(recipe.matcher, max_ratio, device), work, recipe.matcher.cache_mib, progress)
+        options = recipe.matcher.model_copy(update={"max_ratio": recipe.matcher.max_ratio or max_ratio})
+        decided = match(pairs, partial(match_descriptors, options=options, device=device), work,
+                        options.cache_mib, progress)  # fmt: skip
     if last == "match":
         return {}
     with work.stage("verify"), bar(console, "verify", len(pairs)) as progress:
@@ -103,7 +105,7 @@ def run(
     with work.stage("report"):
         result = report(
             recipe, survey, keypoints, _orientation_report(recipe, decided), two_views, models, notes, accuracy,
-            weights_sha256, known, work,
+            weights_sha256, reference, work,
         )  # fmt: skip
         _write_html(output, result)
     summary(console, result, str(output))

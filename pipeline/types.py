@@ -90,6 +90,22 @@ class Features:
         """(N, 2) float32 centres, COLMAP convention."""
         return self.lafs[:, :, 2]
 
+    @property
+    def places(self) -> np.ndarray:
+        """(N,) rows of the first frame at each frame's place."""
+        return places(self.lafs)
+
+
+def places(lafs: np.ndarray) -> np.ndarray:
+    """(N,) int: for each frame of (N, 2, 3) the first row with the same centre and scale. Several orientations of one
+    place are several frames but one keypoint: what is matched refers to the first."""
+    area = np.linalg.det(lafs[:, :, :2].astype(np.float64))
+    scale = np.round(np.log2(np.abs(area) + 1e-12), 2)
+    _, first, inverse = np.unique(
+        np.column_stack([lafs[:, :, 2].astype(np.float64), scale]), axis=0, return_index=True, return_inverse=True
+    )
+    return first[inverse.reshape(-1)]
+
 
 @dataclass(frozen=True)
 class Matches:

@@ -37,6 +37,7 @@ class MappingTask:
     num_images: int
     fixed_cameras: frozenset[int]
     all_cameras_known: bool
+    focals_known: bool  # calibrated, or from EXIF
     seed: int
     threads: int  # -1 = all
 

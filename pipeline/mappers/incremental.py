@@ -6,8 +6,11 @@ pairs not yet tried) and the model with the most registered photographs, then th
 """
 
 import shutil
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pycolmap
 
 from pipeline.mappers import MapperOptions, MappingTask, Progress
@@ -22,44 +25,61 @@ def incremental(task: MappingTask, options: MapperOptions, progress: Progress) -
     scratch = task.output.with_name(task.output.name + ".tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     best: list[pycolmap.Reconstruction] = []
-    outcomes: list[str] = []
+    outcomes: list[tuple[int, int]] = []
     for attempt, start in enumerate(_starts(task, options)):
         models = _map_once(task, options, scratch, attempt, start, progress)
-        outcomes.append(f"{score(models[0])[0] if models else 0}/{score(models[0])[1] if models else 0}")
-        if _score_all(models) > _score_all(best):
+        outcomes.append(score(models[0]) if models else (0, 0))
+        if outcomes[-1] > (score(best[0]) if best else (0, 0)):
             best, chosen = models, attempt
-        whole = bool(best) and best[0].num_reg_images() == task.num_images
-        fragile = not task.all_cameras_known and task.num_images <= options.attempts_max_images
-        if whole and not fragile:
-            break
-        if attempt + 1 >= options.attempts or (attempt >= 1 and task.num_images > options.attempts_max_images):
+        if attempt + 1 >= options.attempts or _settled(outcomes, task, options):
             break
     write_largest_first(best, task.output)
     shutil.rmtree(scratch, ignore_errors=True)
     if len(outcomes) < 2 or not best:
         return []
-    return [
-        f"mapped from {len(outcomes)} starts (registered/observations {', '.join(outcomes)}); kept start {chosen + 1}"
-    ]
+    shown = ", ".join(f"{images}/{observations}" for images, observations in outcomes)
+    return [f"mapped from {len(outcomes)} starts (photographs/observations {shown}); kept start {chosen + 1}"]
 
 
-def _score_all(models: list[pycolmap.Reconstruction]) -> tuple[int, int]:
-    return score(models[0]) if models else (0, 0)
+def _settled(outcomes: list[tuple[int, int]], task: MappingTask, options: MapperOptions) -> bool:
+    """Whether another start would hardly help: every photograph is registered, and where focal lengths are guesses
+    two starts agree on the number of observations."""
+    (images, observations), *others = sorted(outcomes, reverse=True)
+    if task.num_images > options.attempts_max_images:
+        return images == task.num_images or len(outcomes) > 1
+    if images < task.num_images:
+        return False
+    return task.focals_known or any(i == images and o > 0.99 * observations for i, o in others)
 
 
-def _starts(task: MappingTask, options: MapperOptions) -> list[tuple[int, int] | None]:
-    """COLMAP's own choice of the initial pair, then the verified pairs with most inliers, each photograph at most
-    twice (another start should be another place)."""
+def _starts(task: MappingTask, options: MapperOptions) -> Iterator[tuple[int, int] | None]:
+    """COLMAP's own choice of the initial pair, then other verified pairs: those seen under a wide enough angle, most
+    inliers first, each photograph at most twice (another start should be another place)."""
+    yield None
+    used: Counter[int] = Counter()
     with pycolmap.Database.open(task.database) as database:
-        pair_ids, counts = database.read_two_view_geometry_num_inliers()
-    pairs = [pycolmap.pair_id_to_image_pair(int(pair_id)) for pair_id in pair_ids]
-    used: dict[int, int] = {}
-    starts: list[tuple[int, int] | None] = [None]
-    for _, (a, b) in sorted(zip(counts, pairs, strict=True), key=lambda item: (-int(item[0]), item[1])):
-        if used.get(a, 0) < 2 and used.get(b, 0) < 2:
-            starts.append((int(a), int(b)))
-            used[a], used[b] = used.get(a, 0) + 1, used.get(b, 0) + 1
-    return starts
+        counts, pairs = _pairs_by_inliers(database)
+        for count, (a, b) in zip(counts, pairs, strict=True):
+            if count < options.init_min_num_inliers // 2:
+                return
+            if used[a] < 2 and used[b] < 2 and _angle(database, a, b) >= options.init_min_tri_angle:
+                used.update((a, b))
+                yield a, b
+
+
+def _pairs_by_inliers(database: pycolmap.Database) -> tuple[list[int], list[tuple[int, int]]]:
+    ids, counts = database.read_two_view_geometry_num_inliers()
+    order = sorted(range(len(ids)), key=lambda k: (-counts[k], ids[k]))
+    return [counts[k] for k in order], [pycolmap.pair_id_to_image_pair(ids[k]) for k in order]
+
+
+def _angle(database: pycolmap.Database, a: int, b: int) -> float:
+    """Median angle in degrees under which a pair's inliers are triangulated, with the cameras as they are now."""
+    cameras = [database.read_camera(database.read_image(i).camera_id) for i in (a, b)]
+    points = [np.ascontiguousarray(database.read_keypoints(i)[:, :2], np.float64) for i in (a, b)]
+    geometry = database.read_two_view_geometry(a, b)
+    found = pycolmap.estimate_two_view_geometry_pose(cameras[0], points[0], cameras[1], points[1], geometry)
+    return float(np.rad2deg(geometry.tri_angle)) if found else 0.0
 
 
 def _map_once(
@@ -85,6 +105,7 @@ def _map_once(
     settings.triangulation.ignore_two_view_tracks = task.num_images > 2
     if start:
         settings.init_image_id1, settings.init_image_id2 = start
+        settings.init_num_trials = 2  # an unsuitable pair stays unsuitable
     folder = scratch / str(attempt)
     folder.mkdir(parents=True)
     registered = 0

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pipeline.files import features as files
-from pipeline.types import Detected, Features, Image, Photo, Survey
+from pipeline.types import Detected, Features, Image, Photo, Survey, places
 from pipeline.workspace import Workspace
 
 Detect = Callable[[Image], Detected]
@@ -84,14 +84,14 @@ def describe_detected(
         assert detected.descriptors is not None
         descriptors["oriented"] = detected.descriptors
     elif orientations == ("upright",):
-        keep = first_at_place(lafs)
+        keep = places(lafs) == np.arange(len(lafs))
         detected = Detected(upright(lafs[keep], image.roll), detected.scores[keep])
         lafs = detected.lafs
         descriptors["upright"] = describe(image.grey, lafs)
     else:
         descriptors["oriented"] = describe(image.grey, lafs)
         if "upright" in orientations:
-            first = first_at_place(lafs)
+            first = places(lafs) == np.arange(len(lafs))
             described = describe(image.grey, upright(lafs[first], image.roll))
             descriptors["upright"] = np.zeros((len(lafs), described.shape[1]), np.float32)
             descriptors["upright"][first] = described
@@ -117,16 +117,6 @@ def upright(lafs: np.ndarray, roll: float = 0.0) -> np.ndarray:
     lower[:, 1, 0] = ((A[:, 0, 0] * A[:, 1, 0] + A[:, 0, 1] * A[:, 1, 1])[:, None] / b)[:, 0]
     lower[:, 1, 1] = (scale**2 / b)[:, 0]
     return np.concatenate([level @ lower, lafs[:, :, 2:]], axis=2).astype(np.float32)
-
-
-def first_at_place(lafs: np.ndarray) -> np.ndarray:
-    """(N,) bool: False where an earlier frame has the same centre and scale (another orientation of one place)."""
-    area = np.linalg.det(lafs[:, :, :2].astype(np.float64))
-    place = np.column_stack([lafs[:, :, 2].astype(np.float64), np.round(area, 3)])
-    _, first = np.unique(place, axis=0, return_index=True)
-    keep = np.zeros(len(lafs), bool)
-    keep[first] = True
-    return keep
 
 
 def _extraction_size(photo: Photo, max_size: int) -> tuple[int, int]:

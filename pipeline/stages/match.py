@@ -54,8 +54,20 @@ def best_orientation(first: Features, second: Features, match_descriptors: Match
     for orientation in first.descriptors:
         if orientation in second.descriptors:
             indices, scores = match_descriptors(first.descriptors[orientation], second.descriptors[orientation])
-            candidates.append(Matches(indices, scores, orientation))
+            candidates.append(Matches(*_one_match_a_place(first, second, indices, scores), orientation))
     return max(candidates, key=lambda matches: len(matches.indices))
+
+
+def _one_match_a_place(
+    first: Features, second: Features, indices: np.ndarray, scores: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Matches between places instead of frames, so that tracks join over pairs of either orientation and no inlier
+    counts twice. Where frames of one place disagree the best score stays."""
+    order = np.argsort(-scores, kind="stable")
+    between = np.column_stack([first.places[indices[order, 0]], second.places[indices[order, 1]]])
+    keep = np.zeros(len(order), bool)
+    keep[np.intersect1d(*(np.unique(between[:, side], return_index=True)[1] for side in (0, 1)))] = True
+    return between[keep].astype(np.int32), scores[order[keep]]
 
 
 class _Cache:

@@ -26,6 +26,7 @@ def reconstruct(
         num_images=len(survey.photos),
         fixed_cameras=fixed,
         all_cameras_known=len(fixed) == len(survey.cameras),
+        focals_known=all(camera.prior_focal for camera in survey.cameras.values()),
         seed=seed,
         threads=threads,
     )

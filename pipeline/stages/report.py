@@ -4,12 +4,11 @@ import json
 import platform
 from dataclasses import asdict
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
-import numpy as np
 
-from datasets.cameras import Reference
 from desdis.errors import UserError
 from pipeline import view_graph
 from pipeline.recipe import Recipe
@@ -29,7 +28,7 @@ def report(
     notes: list[str],
     accuracy: dict[str, Any] | None,
     weights_sha256: str | None,
-    reference: Reference | None,
+    reference: Path | None,
     work: Workspace,
 ) -> dict[str, Any]:
     """The report as written to report.json."""
@@ -74,7 +73,7 @@ def report(
             for model in models
         ],
         "accuracy": accuracy,
-        "reference": None if reference is None else _poses(reference, names),
+        "reference": None if reference is None else str(reference.resolve()),
         "view_graph": _graph(graph, two_views),
         "orientation": orientation,
         "stages": stages,
@@ -90,15 +89,6 @@ def report(
     text = json.dumps(result, indent=1, allow_nan=False)
     write_atomically(work.report, text)
     return json.loads(text)
-
-
-def _poses(reference: Reference, names: list[str]) -> dict[str, Any]:
-    """Reference poses of the photographs, cam_from_world as 3 rows of 4."""
-    poses = {name: reference.poses[name] for name in names if name in reference.poses}
-    return {
-        "format": reference.format,
-        "poses": {name: np.column_stack([pose.R, pose.t]).tolist() for name, pose in poses.items()},
-    }
 
 
 def versions() -> dict[str, str]:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.stages.extract import describe_detected, first_at_place, upright
-from pipeline.types import Detected, Image, Photo
+from pipeline.stages.extract import describe_detected, upright
+from pipeline.types import Detected, Image, Photo, places
 
 
 def frame(sigma: float, degrees: float, x: float = 10, y: float = 20) -> np.ndarray:
@@ -23,9 +23,9 @@ def test_upright_keeps_the_shape_of_affine_frames():
     assert made[0, 0, 1] == pytest.approx(0, abs=1e-5) and made[0, 1, 1] > 0
 
 
-def test_first_at_place():
+def test_places():
     lafs = np.stack([frame(3, 10), frame(3, 80), frame(4, 10), frame(3, 10, x=11)])
-    np.testing.assert_array_equal(first_at_place(lafs), [True, False, True, True])
+    np.testing.assert_array_equal(places(lafs), [0, 0, 2, 3])
 
 
 def photo(width: int, height: int) -> Photo:

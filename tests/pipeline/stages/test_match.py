@@ -1,0 +1,50 @@
+import numpy as np
+
+from pipeline.stages.match import best_orientation
+from pipeline.types import Features
+
+
+def features(descriptors: dict[str, list[list[float]]], repeats: tuple[int, ...] = ()) -> Features:
+    """One place a row; a row in `repeats` is another orientation of the row before."""
+    n = len(next(iter(descriptors.values())))
+    lafs = np.tile(np.array([[2.0, 0, 0], [0, 2, 0]], np.float32), (n, 1, 1))
+    lafs[:, 0, 2] = np.arange(n)
+    for row in repeats:
+        lafs[row, 0, 2] = lafs[row - 1, 0, 2]
+    arrays = {name: np.array(rows, np.float32) for name, rows in descriptors.items()}
+    return Features(lafs, np.ones(n, np.float32), arrays, (10, 10))
+
+
+def nearest(d0: np.ndarray, d1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    similarity = d0 @ d1.T
+    best = similarity.argmax(1)
+    rows = np.flatnonzero(
+        (similarity[np.arange(len(d0)), best] > 0.5) & (similarity.argmax(0)[best] == np.arange(len(d0)))
+    )
+    return np.stack([rows, best[rows]], 1).astype(np.int32), similarity[rows, best[rows]]
+
+
+E = np.eye(4).tolist()
+NONE = [[0.0] * 4] * 4
+
+
+def test_the_orientation_with_more_matches_wins():
+    level = features({"oriented": [E[0], *NONE[:3]], "upright": E})
+    rolled = features({"oriented": E, "upright": [E[0], *NONE[:3]]})
+    assert best_orientation(level, level, nearest).orientation == "upright"
+    assert best_orientation(rolled, rolled, nearest).orientation == "oriented"
+
+
+def test_orientations_of_one_place_count_once_and_refer_to_its_first_row():
+    first = features({"oriented": E}, repeats=(1,))
+    matches = best_orientation(first, first, nearest)
+    np.testing.assert_array_equal(sorted(matches.indices.tolist()), [[0, 0], [2, 2], [3, 3]])
+
+
+def test_a_place_keeps_its_best_match():
+    first = features({"oriented": [E[0], [0, 0.9, 0, 0], E[2], E[3]]}, repeats=(1,))
+    second = features({"oriented": E})
+    matches = best_orientation(first, second, nearest)
+    assert matches.indices.tolist() == [[0, 0], [2, 2], [3, 3]] or set(map(tuple, matches.indices.tolist())) == {
+        (0, 0), (2, 2), (3, 3)
+    }  # fmt: skip
