@@ -1,0 +1,78 @@
+"""The benchmark command on a small render: whole, resumed, with methods that fail, and with mistakes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from datasets.scenes.rendered import render_scene
+from pipeline.benchmark import main
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("scene")
+    render_scene(folder, n_images=4, size=(320, 240), arc=20.0)
+    return folder
+
+
+def config(path: Path, scene: Path, **changes) -> Path:
+    values = {
+        "title": "Small",
+        "seeds": [0],
+        "baseline": "rootsift",
+        "recipe": {"detector": {"max_keypoints": 800}, "orientation": "upright", "threads": 1, "device": "cpu"},
+        "scenes": [
+            {
+                "name": "render",
+                "images": f"{scene}/images",
+                "reference": f"{scene}/cameras",
+                "cameras": f"{scene}/cameras",
+                "stereo": True,
+            }
+        ],
+        "methods": [
+            {"name": "rootsift", "recipe": {"descriptor": {"name": "rootsift"}}},
+            {"name": "broken", "recipe": {"descriptor": {"name": "desdis", "weights": "no-such-name"}}},
+            {"name": "absent", "recipe": {"descriptor": {"name": "tfeat", "weights": "{weights}/no.pth"}}},
+        ],
+    }
+    path.write_text(yaml.safe_dump(values | changes))
+    return path
+
+
+def test_whole_run_and_resume(scene, tmp_path, capsys):
+    out, path = tmp_path / "out", config(tmp_path / "b.yaml", scene)
+    arguments = ["--config", str(path), "--output", str(out)]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    result = json.loads((out / "results.json").read_text())
+    (rendered,) = result["scenes"]
+    good, broken = rendered["rows"]
+    assert good["scores"]["maa_10"]["mean"] > 0.8 and good["scores"]["registered"]["mean"] == 1
+    assert good["scores"]["stereo_maa_10"]["mean"] > 0.5
+    assert {"extract", "match", "verify", "reconstruct", "stereo"} <= set(good["costs"]["stages"])
+    assert good["costs"]["peak_memory_mib"] > 50
+    assert len(broken["failures"]) == 1 and broken["scores"]["maa_10"]["mean"] == 0
+    assert result["left_out"] == [{"method": "absent", "reason": "there is no ../shared/weights/no.pth"}]
+    assert "| rootsift | **" in text and "1 of 1" in text
+
+    stamps = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/*/*.json")}
+    assert len(stamps) == 2
+    assert main(arguments) == 0
+    assert {p: p.stat().st_mtime_ns for p in stamps} == stamps
+
+
+def test_a_cell_that_takes_too_long_is_a_failure(scene, tmp_path):
+    path = config(tmp_path / "b.yaml", scene, timeout_minutes=0.0001)
+    assert main(["--config", str(path), "--output", str(tmp_path / "out"), "--methods", "rootsift"]) == 0
+    cell = json.loads((tmp_path / "out/cells/render/rootsift/seed-0.json").read_text())
+    assert cell["status"] == "failed" and "stopped after" in cell["error"]
+
+
+def test_mistakes_end_with_status_2(scene, tmp_path, capsys):
+    assert main(["--config", str(tmp_path / "no.yaml")]) == 2
+    path = config(tmp_path / "b.yaml", scene)
+    assert main(["--config", str(path), "--output", str(tmp_path / "o"), "--scenes", "x"]) == 2
+    assert "the benchmark has render" in capsys.readouterr().err
