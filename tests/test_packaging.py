@@ -88,9 +88,9 @@ def test_the_command_reconstructs_from_an_unrelated_folder(environment, tmp_path
     assert "detector.max_keypoints" in done.stdout
     assert run(command, "--version", cwd=tmp_path).stdout.strip() == f"desdis {__version__}"
 
-    from datasets.scenes.rendered import write_scene
+    from datasets.scenes.rendered import render_scene
 
-    write_scene(tmp_path / "scene", num_images=4, size=(320, 240))
+    render_scene(tmp_path / "scene", n_images=4, size=(320, 240), arc=25.0)
     done = run(
         command, "--images", "scene/images", "--output", "result", "detector.max_keypoints=600", "threads=1",
         cwd=tmp_path, OMP_NUM_THREADS="1",
