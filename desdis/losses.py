@@ -85,6 +85,15 @@ def decorrelation(descriptors: torch.Tensor) -> torch.Tensor:
     return off_diagonal / (correlation.numel() - len(correlation))
 
 
+def imitation(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """mean |x_S - x_T|² of unit descriptors (B, D): stricter than holding similarities, and quicker at first.
+
+    (B, k D) of k teachers, concatenated and divided by the root of k, count as their mean.
+    """
+    one = teacher.unflatten(1, (-1, student.shape[1])).sum(dim=1) / (teacher.shape[1] // student.shape[1]) ** 0.5
+    return (student - one).square().sum(dim=1).mean()
+
+
 def teacher_student_regulariser(
     student_positive: torch.Tensor,
     student_negative: torch.Tensor,

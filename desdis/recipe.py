@@ -39,6 +39,7 @@ class Recipe(Augmentation):
     regulariser_warmup: int = option(0, "steps over which lambda rises from 0", 0)
     measure: str = option("distance", "what the regulariser compares", among=("distance", "squared", "cosine"))
     held: str = option("hardest", "negatives held: the student's hardest ...", among=("hardest", "teachers", "all"))
+    imitation: float = option(0.0, "weight of holding the descriptors themselves to the teacher's", 0)
     # the triplet loss
     triplet: str = option("hardnet", "form of the triplet loss", among=("hardnet", "sosnet", "hynet"))
     triplet_weight: float = option(1.0, "weight of the triplet loss; 0 leaves imitation alone", 0)

@@ -46,7 +46,7 @@ class Teacher:
     @torch.no_grad()
     def describe(self, patches: torch.Tensor, rows: np.ndarray, upright: np.ndarray) -> torch.Tensor | None:
         """(2B, D) unit descriptors: of these patches, or the stored ones of these rows (B, 2)."""
-        if not self.networks or self.recipe.regulariser == 0:
+        if not self.networks or self.recipe.regulariser == self.recipe.imitation == 0:
             return None
         if self.answers:
             rows, upright = rows.T.reshape(-1), np.tile(upright, 2)

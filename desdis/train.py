@@ -147,6 +147,9 @@ def desdis_loss(
         held = losses.teacher_student_regulariser(m(positive), student_negative, m(teacher_positive), teacher_negative)
         loss = loss + weight * held
         parts["regulariser"] = held
+    if taught is not None and recipe.imitation:
+        parts["imitation"] = losses.imitation(a, taught[0]) + losses.imitation(p, taught[1])
+        loss = loss + recipe.imitation * parts["imitation"]
     if recipe.second_order:
         parts["second_order"] = losses.second_order_similarity(a, p)
         loss = loss + recipe.second_order * parts["second_order"]

@@ -53,7 +53,7 @@ class Graph:
                 self.add("InstanceNormalization", x, one, zero, epsilon=module.eps)
             case architectures.FilterResponseNorm():
                 power = self.add("ReduceMean", self.add("Mul", x, x), axes=[2, 3])
-                deviation = self.add("Sqrt", self.add("Add", power, self.constant(module.eps.abs())))
+                deviation = self.add("Sqrt", self.add("Add", power, self.constant(module.get_buffer("eps").abs())))
                 self.add("Mul", self.add("Div", x, deviation), self.constant(module.weight))
                 self.add("Add", self.last, self.constant(module.bias))
             case architectures.ThresholdedLinear():
@@ -113,5 +113,5 @@ class OnnxRuntime:
         descriptors = np.empty((len(patches), architectures.DIMENSIONS), np.float32)
         for begin in range(0, len(patches), CHUNK):
             part = patches[begin : begin + CHUNK, None].astype(np.float32, copy=False)
-            descriptors[begin : begin + CHUNK] = self.session.run(None, {"patches": part})[0]
+            descriptors[begin : begin + CHUNK] = np.asarray(self.session.run(None, {"patches": part})[0])
         return descriptors

@@ -11,18 +11,24 @@ class MatcherOptions(BaseModel):
     """How descriptors become matches."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    name: Literal["nn"] = Field("nn", description="nn: nearest neighbours by Euclidean distance")
+    name: Literal["nn"] = Field(default="nn", description="nn: nearest neighbours by Euclidean distance")
     max_ratio: float | None = Field(
-        None,
+        default=None,
         gt=0,
         le=1,
         description="nearest distance at most this times the second nearest's, both ways; 1: no test; "
         "default: what suits the descriptor (DesDis 0.9, RootSIFT 0.8)",
     )
-    max_distance: float = Field(2.0, gt=0, le=2, description="largest distance of unit descriptors; 2: no limit")
-    cross_check: bool = Field(True, description="each must be the other's nearest, and pass the ratio test there too")
-    cache_mib: int = Field(1024, ge=1, description="descriptors kept in memory between pairs, MiB")
-    block: int = Field(1024, ge=16, le=65536, description="rows compared at once: memory is block x descriptors x 4 B")
+    max_distance: float = Field(
+        default=2.0, gt=0, le=2, description="largest distance of unit descriptors; 2: no limit"
+    )
+    cross_check: bool = Field(
+        default=True, description="each must be the other's nearest, and pass the ratio test there too"
+    )
+    cache_mib: int = Field(default=1024, ge=1, description="descriptors kept in memory between pairs, MiB")
+    block: int = Field(
+        default=1024, ge=16, le=65536, description="rows compared at once: memory is block x descriptors x 4 B"
+    )
 
 
 class Found(NamedTuple):
@@ -46,9 +52,9 @@ MATCHERS = {"nn": "pipeline.matchers.nn:match"}
 
 def match(d0: np.ndarray, d1: np.ndarray, options: MatcherOptions | None = None, device: str = "cpu") -> Found:
     """Matches between two sets of descriptors, (N, D) and (M, D) float32, by the matcher that the options name."""
-    options = options or MatcherOptions()  # pyright: ignore[reportCallIssue]
+    options = options or MatcherOptions()
     if options.max_ratio is None:
-        options = options.model_copy(update={"max_ratio": 0.9})
+        options = options.model_copy(update={"max_ratio": RATIO})
     module, function = MATCHERS[options.name].split(":")
     matcher: Matcher = getattr(import_module(module), function)
     return matcher(d0, d1, options, device)

@@ -17,7 +17,7 @@ def picture(height: int = 120, width: int = 160, seed: int = 0) -> np.ndarray:
 def frames(n: int, sigmas: tuple[float, float], size: tuple[int, int], seed: int = 1) -> np.ndarray:
     """Random affine frames (a rotation, a stretch up to 1.5), some of them over the border."""
     rng = np.random.default_rng(seed)
-    sigma = np.exp(rng.uniform(*np.log(sigmas), n))
+    sigma = np.exp(rng.uniform(np.log(sigmas[0]), np.log(sigmas[1]), n))
     angle, stretch = rng.uniform(-np.pi, np.pi, n), np.exp(rng.uniform(-0.4, 0.4, n))
     rotation = np.stack([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).transpose(2, 0, 1)
     a = sigma[:, None, None] * rotation * np.stack([stretch, 1 / stretch], axis=1)[:, None]
