@@ -55,6 +55,10 @@ class Pair:
     config: str
     confidence: float | None = None
 
+    def turned(self) -> "Pair":
+        """The same pair with its photographs the other way round."""
+        return Pair((self.names[1], self.names[0]), self.matches, self.inliers[:, ::-1], self.config, self.confidence)
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -186,9 +190,7 @@ def read_model(folder: Path) -> SparseModel:
     return SparseModel(xyz, rgb, length, dict(sorted(views.items())))
 
 
-def _reference(
-    reference: str | None, names: list[str], model: SparseModel | None, notes: list[str]
-) -> dict[str, Pose]:
+def _reference(reference: str | None, names: list[str], model: SparseModel | None, notes: list[str]) -> dict[str, Pose]:
     """Reference poses moved into the model's world; empty where there is none or it cannot be aligned."""
     if not reference or model is None:
         return {}

@@ -7,6 +7,7 @@ light and dark. Names of photographs are untrusted and plotly reads some HTML in
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -105,19 +106,31 @@ def match_matrix(contents: Contents) -> Figure:
     return matrix(contents.names, cells, "inlier matches", texts, [10, 30, 100, 300, 1000, 3000, 10000])
 
 
-def view_graph(contents: Contents, bridges: Iterable[Sequence[str]]) -> Figure:
-    """Photographs and their verified pairs. The more inliers the stronger the line; bridges in the colour of warning."""
+def graph_layout(contents: Contents) -> dict[str, Any]:
+    """Places (x, y) of the photographs, well-matched ones near each other; always the same for the same graph."""
+    import networkx as nx
+
+    graph = _graph(contents)
+    return nx.spring_layout(graph, seed=1, iterations=80) if len(graph) > 1 else dict.fromkeys(graph, (0.0, 0.0))
+
+
+def _graph(contents: Contents) -> Any:
     import networkx as nx
 
     graph = nx.Graph()
     graph.add_nodes_from(contents.names)
     for pair in contents.verified:
-        graph.add_edge(*pair.names, weight=math.log(1 + len(pair.inliers)), inliers=len(pair.inliers))
-    place = nx.spring_layout(graph, seed=1, iterations=80) if len(graph) > 1 else {n: (0, 0) for n in graph}
+        graph.add_edge(*pair.names, weight=math.log(1 + len(pair.inliers)))
+    return graph
+
+
+def view_graph(contents: Contents, bridges: Iterable[Sequence[str]]) -> Figure:
+    """Photographs and their verified pairs: more inliers, stronger lines; bridges in the colour of warning."""
+    graph, place = _graph(contents), graph_layout(contents)
     fragile = {frozenset(edge) for edge in bridges}
     data = []
     limits = [0, 30, 100, 300, 1000, np.inf]
-    for k, (low, high) in enumerate(zip(limits[:-1], limits[1:], strict=True)):
+    for k, (low, high) in enumerate(pairwise(limits)):
         chosen = [p for p in contents.verified if low <= len(p.inliers) < high and frozenset(p.names) not in fragile]
         title = f"{low:g} to {high:g} inliers" if math.isfinite(high) else f"over {low:g} inliers"
         data.append(_lines(chosen, place, ACCENT, 0.6 + 0.6 * k, 0.12 + 0.13 * k, title))
@@ -184,8 +197,8 @@ def residual_plane(contents: Contents, columns: int = 24) -> Figure | None:
     }  # fmt: skip
     arrows = {"type": "scatter", "mode": "lines", "x": x, "y": y, "hoverinfo": "skip", "showlegend": False,
               "line": {"color": "var(--text)", "width": 1.2}}  # fmt: skip
-    plane = {"height": 380, "xaxis": {"constrain": "domain", "showgrid": False, "zeroline": False},
-             "yaxis": {"autorange": "reversed", "scaleanchor": "x", "showgrid": False, "zeroline": False}}  # fmt: skip
+    axis = {"constrain": "domain", "showgrid": False, "zeroline": False}
+    plane = {"height": 380, "xaxis": axis, "yaxis": axis | {"autorange": "reversed", "scaleanchor": "x"}}
     return {"data": [heat, arrows], "layout": plane, "longest": longest}
 
 
@@ -210,8 +223,9 @@ def tracks(contents: Contents) -> Figure | None:
     counts = np.bincount(contents.model.track_length)[2:]
     trace = {"type": "bar", "x": list(range(2, len(counts) + 2)), "y": counts.tolist(), "marker": {"color": ACCENT},
              "hovertemplate": "%{y:,} points seen by %{x} photographs<extra></extra>"}  # fmt: skip
-    return {"data": [trace], "layout": {"height": 280, "bargap": 0.2, "yaxis": {"title": {"text": "points"}},
-            "xaxis": {"title": {"text": "photographs that see a point"}, "showgrid": False, "dtick": max(1, len(counts) // 20)}}}  # fmt: skip
+    axis = {"title": {"text": "photographs that see a point"}, "showgrid": False, "dtick": max(1, len(counts) // 20)}
+    layout = {"height": 280, "bargap": 0.2, "xaxis": axis, "yaxis": {"title": {"text": "points"}}}
+    return {"data": [trace], "layout": layout}
 
 
 def pose_matrix(names: Sequence[str], pair_errors: list[dict]) -> Figure:
@@ -222,7 +236,7 @@ def pose_matrix(names: Sequence[str], pair_errors: list[dict]) -> Figure:
         f"rotation {e['rotation_deg']:.3f}°, translation {e['translation_deg']:.3f}°"
         for e in pair_errors
     }  # fmt: skip
-    return matrix(names, cells, "pose error, °", texts, [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 180])
+    return matrix(names, cells, "pose error, °", texts, [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 180])
 
 
 def recall(errors: dict[str, Sequence[float]], last: float = 20) -> Figure:
@@ -259,8 +273,18 @@ def cost(stages: dict[str, dict[str, Any]], key: str, unit: str, hover: str) -> 
 
 def _names_axis(names: Sequence[str]) -> dict[str, Any]:
     if len(names) > _LABELLED:
-        return {"showticklabels": False, "title": {"text": f"{len(names)} photographs, by name"}, "ticks": ""}
-    return {"tickvals": list(range(len(names))), "ticktext": [label(n, 18) for n in names], "tickangle": -50}
+        return {
+            "showticklabels": False,
+            "zeroline": False,
+            "title": {"text": f"{len(names)} photographs, by name"},
+            "ticks": "",
+        }
+    return {
+        "zeroline": False,
+        "tickvals": list(range(len(names))),
+        "ticktext": [label(n, 18) for n in names],
+        "tickangle": -50,
+    }
 
 
 def _lines(pairs: Sequence[Pair], place: dict, colour: str, width: float, opacity: float, title: str) -> Figure:

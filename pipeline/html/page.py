@@ -151,5 +151,5 @@ def _still(contents: Contents) -> str | None:
     """The picture that stands for the 3D view on paper and without WebGL."""
     if contents.model is None or not contents.model.views:
         return None
-    picture = draw_model(contents.model, 1200, 675)
+    picture = draw_model(contents.model, 1200, 675, background=(244, 246, 249), frusta=(37, 99, 168))
     return pictures.data_uri(np.ascontiguousarray(picture[..., ::-1]), 82)

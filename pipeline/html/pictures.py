@@ -86,7 +86,7 @@ class PairPicture:
     uris: tuple[str | None, str | None]
     box: tuple[int, int]
     places: tuple[tuple[int, int, int, int], tuple[int, int, int, int]]  # x, y, width, height of each photograph
-    lines: list[tuple[int, int, int, int, int]]  # x1, y1, x2, y2, hue
+    lines: list[list[int]]  # x1, y1, x2, y2, hue
     shown: int
 
 
@@ -105,7 +105,7 @@ def pair_picture(contents: Contents, pair: Pair, title: str, max_lines: int = 22
         rows = np.random.default_rng(0).choice(rows, max_lines, replace=False)
     ends = [contents.keypoints[n][rows[:, k]] * scales[k] + places[k][:2] for k, n in enumerate(pair.names)]
     hues = _hues(contents.keypoints[pair.names[0]][rows[:, 0]])
-    lines = [(*(int(v) for v in (*a, *b)), int(h)) for a, b, h in zip(*ends, hues, strict=True)]
+    lines = np.column_stack([*ends, hues]).astype(int).tolist()
     uris = [None if i is None else data_uri(_fitted(i, p), 76) for i, p in zip(images, places, strict=True)]
     height = max(p[1] + p[3] for p in places)
     return PairPicture(title, pair, (uris[0], uris[1]), (1400, height), (places[0], places[1]), lines, len(rows))

@@ -32,18 +32,29 @@ class Eye:
         return local[..., :2] / depth[..., None] * self.focal * height + (width / 2, height / 2), local[..., 2]
 
 
-def best_eye(model: SparseModel, width: int, height: int, turn: float = 32.0, rise: float = 24.0) -> Eye:
-    """From behind the cameras, `turn` degrees aside and `rise` up, so that points and cameras fill the picture."""
+def best_eye(model: SparseModel, width: int, height: int, rise: float = 22.0) -> Eye:
+    """From behind the cameras and above them, turned to the side from which the points look largest."""
     at = frame(model)
     size = frustum_size(model, at)
     cameras = np.array([frustum(v.pose.R, v.pose.centre, v.half_angles, size, at) for v in model.views.values()])
-    points = at.points(model.xyz[near_points(model, at, 2.2)])
-    if len(points):
-        low, high = np.percentile(points, [1, 99], axis=0)
-        points = points[((points >= low) & (points <= high)).all(axis=1)]
     cameras = cameras.reshape(-1, 3)
     near = cameras[np.linalg.norm(cameras, axis=1) < 6]  # one lost camera must not shrink the rest
-    shown = np.vstack([points, near if len(near) else cameras])
+    cameras = near if len(near) else cameras
+    points = at.points(model.xyz[near_points(model, at, 2.2)])
+    if len(points):
+        low, high = np.percentile(points, [0.3, 99.7], axis=0)
+        points = points[((points >= low) & (points <= high)).all(axis=1)]
+    found = [_fitting(points, cameras, width, height, turn, rise) for turn in (-38.0, -20.0, 20.0, 38.0)]
+
+    def extent(eye: Eye) -> float:
+        return float(np.prod(np.ptp(eye.project(points, width, height)[0], axis=0))) if len(points) else 0.0
+
+    return max(found, key=extent)
+
+
+def _fitting(points: np.ndarray, cameras: np.ndarray, width: int, height: int, turn: float, rise: float) -> Eye:
+    """The eye at these angles (degrees) from which points and cameras just fill the picture."""
+    shown = np.vstack([points, cameras])
     target = (shown.min(axis=0) + shown.max(axis=0)) / 2
     angle, tilt = np.radians(turn), np.radians(rise)
     direction = np.array([np.sin(angle) * np.cos(tilt), -np.cos(angle) * np.cos(tilt), np.sin(tilt)])
@@ -59,7 +70,7 @@ def best_eye(model: SparseModel, width: int, height: int, turn: float = 32.0, ri
             continue
         shift = ((low + high) / 2 - (width / 2, height / 2)) * distance / (eye.focal * height)
         target = target + right * shift[0] + down * shift[1]
-        distance *= float(np.clip(((high - low) / (0.92 * width, 0.9 * height)).max(), 0.8, 1.25)) ** 0.7
+        distance *= float(np.clip(((high - low) / (0.93 * width, 0.9 * height)).max(), 0.8, 1.25)) ** 0.7
     return Eye(target + direction * distance, target)
 
 
@@ -68,33 +79,31 @@ def draw_model(
     width: int = 1600,
     height: int = 900,
     eye: Eye | None = None,
-    background: tuple[int, int, int] = (16, 19, 24),
+    background: tuple[int, int, int] = (15, 18, 23),
     frusta: tuple[int, int, int] = (90, 200, 255),
-    splat: float = 0.0011,
 ) -> np.ndarray:
-    """(height, width, 3) uint8 RGB. Colours are RGB; `splat` is a point's radius in picture heights at depth 1 scene
-    unit from the target's distance."""
+    """(height, width, 3) uint8 RGB; colours are RGB. Points are drawn as large as their number leaves room."""
     factor = 2  # supersampling
     W, H = width * factor, height * factor
     eye = eye or best_eye(model, width, height)
     at = frame(model)
     rows = near_points(model, at)
     pixels, depth = eye.project(at.points(model.xyz[rows]), W, H)
-    canvas = np.empty((H, W, 3), np.float32)
-    canvas[:] = background
-    shade = np.linspace(1.18, 0.82, H, dtype=np.float32)[:, None, None]  # a floor of light, not a flat wall
-    canvas *= shade
+    light = np.linspace(1.15, 0.85, H, dtype=np.float32)[:, None, None]  # a fall of light, not a flat wall
+    layer = np.clip(np.broadcast_to(np.array(background) * light, (H, W, 3)), 0, 255).astype(np.uint8)
     usual = float(np.linalg.norm(eye.target - eye.position))
     visible = (depth > 0.05) & (pixels > -50).all(axis=1) & (pixels < (W + 50, H + 50)).all(axis=1)
-    order = np.flatnonzero(visible)[np.argsort(-depth[visible], kind="stable")]  # far to near: a painter's buffer
-    # Points seen by many photographs are certain; the others are drawn smaller and let the background through.
-    sure = np.clip((model.track_length[rows] - 1) / 4, 0.35, 1.0)
-    faint = np.clip(1.25 - 0.25 * depth / usual, 0.55, 1.0)
-    layer = canvas.astype(np.uint8)
+    order = np.flatnonzero(visible)[np.argsort(-depth[visible], kind="stable")]  # far to near: the painter's buffer
+    spread = np.ptp(np.percentile(pixels[order], [5, 95], axis=0), axis=0) if len(order) else np.ones(2)
+    room = 0.42 * np.sqrt(spread.prod() / max(1, len(order)))
+    usual_radius = float(np.clip(room, 1.1 * factor, 3.2 * factor))
+    # Points that many photographs see are certain; the others let some of the background through.
+    sure = np.clip((model.track_length[rows] - 1) / 3, 0.3, 1.0)
+    colours = _lifted(model.rgb[rows], dark=sum(background) < 384)
     for k in order:
-        radius = max(1.0, splat * H * usual / depth[k] * (0.75 + 0.5 * sure[k]))
-        weight = faint[k] * (0.6 + 0.4 * sure[k])
-        colour = model.rgb[rows[k]] * weight + np.array(background) * (1 - weight)
+        radius = np.clip(usual_radius * usual / depth[k], 0.5 * usual_radius, 2 * usual_radius)
+        weight = 0.55 + 0.45 * sure[k]
+        colour = colours[k] * weight + np.array(background) * (1 - weight)
         centre = int(round(pixels[k, 0] * 16)), int(round(pixels[k, 1] * 16))
         cv2.circle(layer, centre, int(radius * 16), [float(c) for c in colour], -1, cv2.LINE_AA, 4)
     size = frustum_size(model, at)
@@ -105,6 +114,13 @@ def draw_model(
         if away.min() > 0.05:
             _draw_frustum(layer, np.round(corners * 16).astype(np.int32), frusta, factor)
     return cv2.resize(layer, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _lifted(rgb: np.ndarray, dark: bool) -> np.ndarray:
+    """(N, 3) colours that stand out from the ground: brighter on a dark one, and a little more saturated."""
+    colours = 255 * (rgb / 255.0) ** (0.68 if dark else 1.0)
+    grey = colours.mean(axis=1, keepdims=True)
+    return np.clip(grey + 1.25 * (colours - grey), 0, 255)
 
 
 def _draw_frustum(layer: np.ndarray, corners: np.ndarray, colour: tuple[int, int, int], factor: int) -> None:

@@ -62,7 +62,7 @@ def frustum_size(model: SparseModel, at: Frame) -> float:
     centres = at.points(_centres(model))
     apart = np.linalg.norm(centres[:, None] - centres[None], axis=2)
     np.fill_diagonal(apart, np.inf)
-    return float(np.clip(0.55 * np.median(apart.min(axis=1)), 0.05, 0.28)) if len(centres) > 1 else 0.2
+    return float(np.clip(0.45 * np.median(apart.min(axis=1)), 0.04, 0.2)) if len(centres) > 1 else 0.2
 
 
 def frustum(R: np.ndarray, centre: np.ndarray, half: tuple[float, float], depth: float, at: Frame) -> np.ndarray:

@@ -31,7 +31,7 @@
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, showlegend: false, dragmode: false,
       ...figure.layout, xaxis: axis(figure.layout.xaxis), yaxis: axis(figure.layout.yaxis), width,
     };
-    if (small() && layout.height > 400) layout.height = 400;
+    if (small() && !width && layout.height > 330) layout.height = 330;
     return Plotly.react(element, figure.data, layout, { responsive: true, displayModeBar: false });
   };
 
@@ -76,7 +76,12 @@
     const axis = { visible: false, range: [-reach, reach], showspikes: false };
     // plotly's camera lives in a box whose sides are the aspect ratio: half our units with the ranges above.
     const halved = (v) => ({ x: v[0] / 2, y: v[1] / 2, z: v[2] / 2 });
-    const start = () => ({ eye: halved(scene.eye.position), center: halved(scene.eye.target), up: { x: 0, y: 0, z: 1 } });
+    const start = () => {
+      // The eye was chosen for a wide view; a narrow one needs more distance.
+      const away = Math.max(1, (1.75 * view.clientHeight) / view.clientWidth);
+      const eye = scene.eye.position.map((v, i) => scene.eye.target[i] + away * (v - scene.eye.target[i]));
+      return { eye: halved(eye), center: halved(scene.eye.target), up: { x: 0, y: 0, z: 1 } };
+    };
     const layout = { margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", showlegend: false, uirevision: 1,
       scene: { xaxis: axis, yaxis: axis, zaxis: axis, aspectmode: "manual", aspectratio: { x: reach, y: reach, z: reach },
                dragmode: "turntable", camera: start(), bgcolor: "rgba(0,0,0,0)", hovermode: "closest" } };
