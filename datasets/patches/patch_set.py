@@ -108,8 +108,8 @@ def assemble(
         rows, points = rows + count, points + new
     joined = {key: np.concatenate(list_) for key, list_ in parts.items()}
     for key, array in joined.items():
-        _save(folder / f"{key}.npy", array)
-    _save(folder / "pairs.npy", evaluation_pairs(joined, magnification))
+        save_array(folder / f"{key}.npy", array)
+    save_array(folder / "pairs.npy", evaluation_pairs(joined, magnification))
     source = hashlib.sha256("\n".join(sorted(image["sha256"] for image in images)).encode())
     source.update(np.ascontiguousarray(joined["frames"]).tobytes())
     manifest = {
@@ -117,7 +117,7 @@ def assemble(
         "magnification": magnification, "margin": margin, "orientation": orientation, "scenes": scenes,
         "images": images, "options": options or {}, "source_sha256": source.hexdigest(),
     }  # fmt: skip
-    _write_json(folder / "manifest.json", manifest)
+    write_json(folder / "manifest.json", manifest)
     return manifest
 
 
@@ -160,7 +160,7 @@ def cut(
                 )
                 page.flush()
             done["scenes"].append(scene["name"])
-            _write_json(done_file, done)
+            write_json(done_file, done)
         offset += scene["images"]
         progress(scene["name"], number + 1, len(manifest["scenes"]))
 
@@ -231,14 +231,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _save(path: Path, array: np.ndarray) -> None:
+def save_array(path: Path, array: np.ndarray) -> None:
     part = path.with_suffix(".part")
     with part.open("wb") as file:
         np.save(file, array)
     os.replace(part, path)
 
 
-def _write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(content, indent=1))
     os.replace(part, path)

@@ -146,4 +146,4 @@ def test_errors_say_what_to_do(built, tmp_path):
     with pytest.raises(UserError, match="scene hall is not given"):
         cut(tmp_path / "copy", {})
     with pytest.raises(UserError, match="cannot read the photograph"):
-        cut(tmp_path / "copy", {name: tmp_path for name in SCENES})
+        cut(tmp_path / "copy", dict.fromkeys(SCENES, tmp_path))

@@ -1,0 +1,153 @@
+"""HPatches (Balntas et al., CVPR 2017): strips, splits, tasks, and the three scores as its Python code has them.
+
+A sequence is a folder of 16 grey PNG strips: `ref`, `e1`..`e5` (easy), `h1`..`h5` (hard), `t1`..`t5` (tough), 65 pixels
+wide and 65 N high; patch k is the rows 65k .. 65k + 64, the same place in every strip. `i_*` change in light, `v_*` in
+viewpoint. Descriptors of others are `<descriptor>/<sequence>/<strip>.csv`, one row a patch.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from desdis.errors import UserError
+from desdis.metrics import average_precision, matching, roc_area
+
+SIDE = 65
+LEVELS = {"easy": "e", "hard": "h", "tough": "t"}
+STRIPS = ("ref", *(f"{level}{k}" for level in LEVELS.values() for k in range(1, 6)))
+# The benchmark's usual split: the other 76 sequences may be trained on.
+SPLIT_A_TEST = (
+    "i_ajuntament", "i_resort", "i_table", "i_troulos", "i_bologna", "i_lionnight", "i_porta", "i_zion",
+    "i_brooklyn", "i_fruits", "i_books", "i_bridger", "i_whitebuilding", "i_kurhaus", "i_salon", "i_autannes",
+    "i_tools", "i_santuario", "i_fog", "i_nijmegen", "v_courses", "v_coffeehouse", "v_abstract", "v_feast",
+    "v_woman", "v_talent", "v_tabletop", "v_bees", "v_strand", "v_fest", "v_yard", "v_underground", "v_azzola",
+    "v_eastsouth", "v_yuri", "v_soldiers", "v_man", "v_pomegranate", "v_birdwoman", "v_busstop",
+)  # fmt: skip
+
+Descriptors = Mapping[str, Mapping[str, np.ndarray]]  # sequence -> strip -> (N, D)
+
+
+def split_test(name: str, sequences: Sequence[str]) -> list[str]:
+    """Those of `sequences` that the split tests on: `a` (the usual), `illum`, `view`, or `full`."""
+    keep = {
+        "a": lambda s: s in SPLIT_A_TEST,
+        "illum": lambda s: s.startswith("i_"),
+        "view": lambda s: s.startswith("v_"),
+        "full": lambda s: True,
+    }
+    if name not in keep:
+        raise UserError(f"HPatches has no split {name!r} here; choose from {', '.join(keep)}")
+    return [s for s in sorted(sequences) if keep[name](s)]
+
+
+def read_sequence(folder: Path) -> dict[str, np.ndarray]:
+    """Strip name -> (N, 65, 65) uint8. Raises UserError where a strip is absent, not 65 wide, or of another length."""
+    import cv2
+
+    strips = {}
+    for name in STRIPS:
+        picture = cv2.imread(str(folder / f"{name}.png"), cv2.IMREAD_GRAYSCALE)
+        if picture is None or picture.shape[1] != SIDE or picture.shape[0] % SIDE:
+            raise UserError(f"{folder}/{name}.png is absent or no strip of 65x65 patches; unpack HPatches again")
+        strips[name] = picture.reshape(-1, SIDE, SIDE)
+        if len(strips[name]) != len(strips["ref"]):
+            raise UserError(f"{folder}/{name}.png has {len(strips[name])} patches, ref.png {len(strips['ref'])}")
+    return strips
+
+
+def write_sequence(folder: Path, strips: Mapping[str, np.ndarray]) -> None:
+    """The other way: strips (N, 65, 65) uint8 by name."""
+    import cv2
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, patches in strips.items():
+        cv2.imwrite(str(folder / f"{name}.png"), np.ascontiguousarray(patches.reshape(-1, SIDE)))
+
+
+def read_descriptors(folder: Path, sequences: Sequence[str], delimiter: str = ",") -> dict[str, dict[str, np.ndarray]]:
+    """sequence -> strip -> (N, D) float32 of a descriptor's csv folder. Raises UserError."""
+    result: dict[str, dict[str, np.ndarray]] = {}
+    for sequence in sequences:
+        result[sequence] = {}
+        for strip in STRIPS:
+            path = folder / sequence / f"{strip}.csv"
+            try:
+                result[sequence][strip] = np.loadtxt(path, np.float32, delimiter=delimiter, ndmin=2)
+            except (OSError, ValueError) as error:
+                raise UserError(f"{path} cannot be read ({error}); a descriptor has one csv a strip") from error
+    return result
+
+
+def strip_of(image: int, level: str) -> str:
+    """The strip of a task file's image number: 0 is `ref`, k is `<level>k`."""
+    return "ref" if image == 0 else f"{LEVELS[level]}{image}"
+
+
+def read_task(path: Path) -> list[tuple[str | int, ...]]:
+    """Rows of a task file: `s1,t1,idx1,s2,t2,idx2` (verification) or `s,idx` (retrieval), with a header line."""
+    try:
+        lines = path.read_text().split("\n")[1:]
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error})") from error
+    rows = [line.split(",") for line in lines if line.strip()]
+    return [tuple(int(cell) if cell.strip().isdigit() else cell.strip() for cell in row) for row in rows]
+
+
+def verification(
+    descriptors: Descriptors, positives: Sequence[tuple], negatives: Sequence[tuple], level: str
+) -> tuple[float, float]:
+    """(area under ROC over all pairs, average precision with a fifth of the positives) of one level and one kind of
+    negatives. Pairs are rows (s1, t1, idx1, s2, t2, idx2). Negatives come first where distances tie."""
+
+    def distances(rows: Sequence[tuple]) -> np.ndarray:
+        a = np.array([descriptors[s][strip_of(t, level)][i] for s, t, i, _, _, _ in rows], np.float64)
+        b = np.array([descriptors[s][strip_of(t, level)][i] for _, _, _, s, t, i in rows], np.float64)
+        return np.linalg.norm(a - b, axis=1)
+
+    far, near = distances(negatives), distances(positives)
+    some = near[: int(0.2 * len(near))]
+    balanced = roc_area(np.concatenate([far, near]), np.repeat([False, True], [len(far), len(near)]))
+    imbalanced = average_precision(np.concatenate([far, some]), np.repeat([False, True], [len(far), len(some)]))
+    return balanced, imbalanced
+
+
+def matching_score(descriptors: Descriptors, sequences: Sequence[str]) -> dict[str, float]:
+    """Mean average precision by level over sequences and k = 1..5, and their mean as `mean`."""
+    scores = {}
+    for level, letter in LEVELS.items():
+        values = []
+        for sequence in sequences:
+            ref = descriptors[sequence]["ref"]
+            for k in range(1, 6):
+                values.append(matching(_distances(ref, descriptors[sequence][f"{letter}{k}"]))[0])
+        scores[level] = float(np.mean(values))
+    return scores | {"mean": float(np.mean(list(scores.values())))}
+
+
+def retrieval_score(
+    descriptors: Descriptors,
+    queries: Sequence[tuple[str, int]],
+    distractors: Sequence[tuple[str, int]],
+    level: str,
+    sizes: Sequence[int] = (100, 500, 1000, 5000, 10000, 15000, 20000),
+) -> dict[int, float]:
+    """Mean average precision by size of the pool: a query's five positives, then distractors of other sequences, in
+    file order. Recall counts five positives whatever the pool holds."""
+    pool = np.array([descriptors[s]["ref"][i] for s, i in distractors], np.float64)
+    origin = np.array([s for s, _ in distractors])
+    values: dict[int, list[float]] = {size: [] for size in sizes}
+    for sequence, index in queries:
+        query = descriptors[sequence]["ref"][index].astype(np.float64)
+        near = [descriptors[sequence][strip_of(k, level)][index] for k in range(1, 6)]
+        distance = np.linalg.norm(np.concatenate([near, pool[origin != sequence]]) - query, axis=1)
+        for size in sizes:
+            part = distance[:size]
+            values[size].append(average_precision(part, np.arange(len(part)) < 5, 5))
+    return {size: float(np.mean(v)) for size, v in values.items()}
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2 * a @ b.T
+    return np.sqrt(np.maximum(squared, 0))
