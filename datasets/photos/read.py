@@ -23,7 +23,7 @@ import numpy as np
 from datasets.photos.exif import Exif, read_exif
 
 MAX_PIXELS = 1 << 30  # OpenCV's own limit; the survey's is lower and an option
-FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "PPM")
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "PPM")
 
 
 class Unreadable(Exception):
@@ -86,7 +86,9 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
         exif = read_exif(image)
         frames = getattr(image, "n_frames", 1)
         try:
-            rgb = _pixels(image, data)
+            if image.format == "PNG":
+                _check_png(data)
+            rgb = _pixels(image, data, exif.orientation)
         except Unreadable:
             raise
         except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, MemoryError) as error:
@@ -103,17 +105,17 @@ def _open(data: bytes) -> Any:
     from PIL import Image, UnidentifiedImageError
 
     Image.MAX_IMAGE_PIXELS = None  # the limit is `max_pixels`, one place for it
+    # Pillow warns of broken EXIF and the like; what matters is decided here, and the screen belongs to the survey.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise Unreadable(_what_else(data)) from None
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
         raise Unreadable(_damage(error)) from None
 
 
-def _pixels(image: Any, data: bytes) -> np.ndarray:
+def _pixels(image: Any, data: bytes, orientation: int) -> np.ndarray:
     """(H, W, 3) uint8."""
     import cv2
 
@@ -129,7 +131,8 @@ def _pixels(image: Any, data: bytes) -> np.ndarray:
     if image.mode in ("RGB", "RGBA") and _is_16_bit(image, data):
         stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
         if stored is not None and stored.dtype == np.uint16 and stored.ndim == 3:
-            return _to_8_bit(stored[:, :, 2::-1])
+            rgb = _to_8_bit(stored[:, :, 2::-1])
+            return _turned_back(rgb, orientation) if image.format == "TIFF" else rgb
     image.load()
     mode = image.mode
     if mode == "F":
@@ -137,9 +140,49 @@ def _pixels(image: Any, data: bytes) -> np.ndarray:
     if mode == "I" and image.format not in ("PNG", "PPM"):  # these two mean 16 bit by it
         raise Unreadable("unsupported: 32-bit integer pixels have no defined range; save as 8 or 16 bit")
     if mode.startswith("I"):
-        grey = np.asarray(image)
-        return np.repeat(_to_8_bit(grey.astype(np.uint16))[:, :, None], 3, axis=2)
-    return np.asarray(image.convert("RGB"))
+        rgb = np.repeat(_to_8_bit(np.asarray(image).astype(np.uint16))[:, :, None], 3, axis=2)
+    else:
+        rgb = np.asarray(image.convert("RGB"))
+    return _turned_back(rgb, orientation) if image.format == "TIFF" else rgb
+
+
+def _turned_back(shown: np.ndarray, orientation: int) -> np.ndarray:
+    """The stored grid of pixels that were turned upright by an EXIF orientation.
+
+    Pillow and OpenCV both turn TIFF files when they load them, and only these, whatever they are told.
+    """
+    match orientation:
+        case 2:
+            return shown[:, ::-1]
+        case 3:
+            return shown[::-1, ::-1]
+        case 4:
+            return shown[::-1]
+        case 5:
+            return shown.swapaxes(0, 1)
+        case 6:
+            return np.rot90(shown, 1)
+        case 7:
+            return shown[::-1, ::-1].swapaxes(0, 1)
+        case 8:
+            return np.rot90(shown, -1)
+    return shown
+
+
+def _check_png(data: bytes) -> None:
+    """Check the sums of all chunks: Pillow leaves out those of the pixels, and a flipped bit would pass."""
+    at = 8
+    while at + 12 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        kind, end = data[at + 4 : at + 8], at + 8 + length
+        if end + 4 > len(data):
+            break
+        if zlib.crc32(memoryview(data)[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise Unreadable(f"damaged: the check sum of its {kind.decode('ascii', 'replace')} chunk is wrong")
+        if kind == b"IEND":
+            return
+        at = end + 4
+    raise Unreadable("truncated: the file ends before its image does")
 
 
 def _to_8_bit(stored: np.ndarray) -> np.ndarray:
