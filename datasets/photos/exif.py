@@ -30,7 +30,7 @@ class Exif:
 
         Tag 6 is shown turned by 90 degrees clockwise, so what is right on screen points up on the stored grid: 270.
         """
-        return {3: 180.0, 4: 180.0, 5: 90.0, 6: 270.0, 7: 270.0, 8: 90.0}.get(self.orientation, 0.0)
+        return {2: 180.0, 3: 180.0, 5: 90.0, 6: 270.0, 7: 270.0, 8: 90.0}.get(self.orientation, 0.0)
 
     @property
     def mirrored(self) -> bool:

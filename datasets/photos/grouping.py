@@ -11,7 +11,7 @@ the stored grid tells nothing about which way the camera was turned.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from datasets.cameras import Camera
@@ -46,6 +46,28 @@ def unknown_camera(model: str, width: int, height: int, focal_px: float | None, 
     focals, distortion = _PARAMETERS[model]
     params = (focal,) * focals + (width / 2, height / 2) + (0.0,) * distortion
     return Camera(model, width, height, params, prior_focal=focal_px is not None)
+
+
+def fitted(camera: Camera, width: int, height: int) -> Camera | None:
+    """A known camera at the photograph's size: as it is, or scaled where the shape is the same; None where it is not.
+
+    Width 0 means that the file of cameras states no size (K.txt, IMC): it holds for the photograph as it lies there.
+    """
+    if not camera.width:
+        fits = 0 < camera.K[0, 2] < width and 0 < camera.K[1, 2] < height
+        return replace(camera, width=width, height=height) if fits else None
+    if (camera.width, camera.height) == (width, height):
+        return camera
+    sx, sy = width / camera.width, height / camera.height
+    # Shrunk sides are rounded to whole pixels: the shapes may differ by that much.
+    if abs(sx - sy) > max(1 / camera.width, 1 / camera.height):
+        return None
+    K = camera.K
+    one_focal = camera.params[0] == K[1, 1] and camera.params[1] == K[0, 2]
+    lengths = (K[0, 0] * sx,) if one_focal else (K[0, 0] * sx, K[1, 1] * sy)
+    linear = (*lengths, K[0, 2] * sx, K[1, 2] * sy)
+    params = tuple(float(p) for p in linear) + camera.params[len(linear) :]
+    return replace(camera, width=width, height=height, params=params)
 
 
 def group(shots: Sequence[Shot], mode: str) -> tuple[list[int], dict[int, str], list[str]]:

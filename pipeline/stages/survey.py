@@ -9,7 +9,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from datasets.cameras import Camera
 from datasets.photos.exif import Exif
 from datasets.photos.folder import printable, walk
-from datasets.photos.grouping import Shot, group, shared_focal, unknown_camera
+from datasets.photos.grouping import Shot, fitted, group, shared_focal, unknown_camera
 from datasets.photos.read import Unreadable, decode, read_bytes, read_mask
 from datasets.photos.video import is_video, sample_frames
 from desdis.errors import UserError
@@ -35,16 +35,20 @@ class ImagesOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_size: int = Field(1600, ge=0, description="long side in pixels at which features are extracted, 0 = as stored")
-    min_size: int = Field(64, ge=1, description="photographs with a shorter side in pixels are too small")
-    max_pixels: int = Field(200_000_000, ge=1, le=1 << 30, description="larger images are refused undecoded")
-    cameras: Literal["auto", "single", "per_folder", "per_image"] = Field(
-        "auto", description="which photographs share a camera: auto goes by EXIF, else by one size a folder"
+    max_size: int = Field(
+        default=1600, ge=0, description="long side in pixels at which features are extracted, 0 = as stored"
     )
-    camera_model: Model = Field("SIMPLE_RADIAL", description="COLMAP's camera model where intrinsics are unknown")
-    default_focal_factor: float = Field(1.2, gt=0, le=10, description="unknown focal length, in long sides")
+    min_size: int = Field(default=64, ge=1, description="photographs with a shorter side in pixels are too small")
+    max_pixels: int = Field(default=200_000_000, ge=1, le=1 << 30, description="larger images are refused undecoded")
+    cameras: Literal["auto", "single", "per_folder", "per_image"] = Field(
+        default="auto", description="which photographs share a camera: auto goes by EXIF, else by one size a folder"
+    )
+    camera_model: Model = Field(
+        default="SIMPLE_RADIAL", description="COLMAP's camera model where intrinsics are unknown"
+    )
+    default_focal_factor: float = Field(default=1.2, gt=0, le=10, description="unknown focal length, in long sides")
     video_rate: float = Field(
-        2.0, gt=0, le=1000, description="frames a second taken of a video: the sharpest of each interval"
+        default=2.0, gt=0, le=1000, description="frames a second taken of a video: the sharpest of each interval"
     )
 
 
@@ -188,7 +192,7 @@ def _assign_cameras(
     for d in decoded:
         if d.name not in known:
             continue
-        camera = _fitted(known[d.name], d.width, d.height)
+        camera = fitted(known[d.name], d.width, d.height)
         if camera is None:
             given = known[d.name]
             reason = f"another size ({d.width}x{d.height}) than its known camera ({given.width}x{given.height})"
@@ -216,35 +220,13 @@ def _assign_cameras(
         by_id[len(cameras) + number] = unknown_camera(
             options.camera_model, *size, shared_focal(shared), options.default_focal_factor
         )
-    if members:
-        guessed = sum(len(shared) for n, shared in members.items() if not by_id[len(cameras) + n].prior_focal)
+    guessed = sum(len(shared) for n, shared in members.items() if not by_id[len(cameras) + n].prior_focal)
+    if guessed:
         notes.append(
-            f"{len(members)} cameras with unknown intrinsics for {len(shots) - len(odd)} photographs; "
-            f"the focal length of {guessed} photographs is a guess"
+            f"the focal length of {guessed} photographs is unknown: "
+            f"{options.default_focal_factor:g} long sides are guessed and refined"
         )
     return ids, by_id
-
-
-def _fitted(camera: Camera, width: int, height: int) -> Camera | None:
-    """A known camera at the photograph's size: as it is, or scaled where the shape is the same; None where it is not.
-
-    Width 0 means that the file of cameras states no size (K.txt, IMC): it holds for the photograph as it lies there.
-    """
-    if not camera.width:
-        fits = 0 < camera.K[0, 2] < width and 0 < camera.K[1, 2] < height
-        return replace(camera, width=width, height=height) if fits else None
-    if (camera.width, camera.height) == (width, height):
-        return camera
-    sx, sy = width / camera.width, height / camera.height
-    # Shrunk sides are rounded to whole pixels: the shapes may differ by that much.
-    if abs(sx - sy) > max(1 / camera.width, 1 / camera.height):
-        return None
-    K = camera.K
-    one_focal = camera.params[0] == K[1, 1] and camera.params[1] == K[0, 2]
-    lengths = (K[0, 0] * sx,) if one_focal else (K[0, 0] * sx, K[1, 1] * sy)
-    linear = (*lengths, K[0, 2] * sx, K[1, 2] * sy)
-    params = tuple(float(p) for p in linear) + camera.params[len(linear) :]
-    return replace(camera, width=width, height=height, params=params)
 
 
 def _focal_px(d: _Decoded, table: dict[tuple, float | None]) -> float | None:
