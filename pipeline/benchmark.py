@@ -48,19 +48,24 @@ def run_benchmark(
 ) -> dict[str, Any]:
     """Run the cells of these scenes and methods that have no result yet; returns (and writes) the results of all.
 
-    Methods whose weights are missing are left out by name. With `retry`, failed cells run again.
+    Methods whose weights and scenes whose photographs are missing are left out by name. With `retry`, failed cells run
+    again.
     """
+    absent = {m.name: missing for m in benchmark.methods if (missing := missing_files(m.recipe))}
+    nowhere = {scene.name: [scene.images] for scene in benchmark.scenes if not Path(scene.images).is_dir()}
     left_out = [
-        {"method": method.name, "reason": f"there is no {', '.join(missing)}"}
-        for method in benchmark.methods
-        if (missing := missing_files(method.recipe))
+        {"what": what, "name": name, "reason": f"there is no {', '.join(missing)}"}
+        for what, items in (("method", absent), ("scene", nowhere))
+        for name, missing in items.items()
     ]
-    out = {item["method"] for item in left_out}
+    if len(nowhere) == len(benchmark.scenes) or len(absent) == len(benchmark.methods):
+        reasons = "; ".join(f"{item['name']}: {item['reason']}" for item in left_out)
+        raise UserError(f"nothing can be run ({reasons}); give --data and --weights")
     cells = [
         Cell(benchmark, scene, method, output)
         for scene in benchmark.scenes
         for method in benchmark.asked(scene)
-        if method.name not in out
+        if scene.name not in nowhere and method.name not in absent
     ]
     for number, cell in enumerate(cells, 1):
         if cell.scene.name not in scenes or cell.method.name not in methods:

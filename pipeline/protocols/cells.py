@@ -83,9 +83,8 @@ def _score(cell: Cell, seed: int) -> dict[str, Any]:
         if cell.scene.kind != "multiview":
             raise ValueError("pycolmap's own pipeline reconstructs: it has no scores in scenes of this kind")
         return _colmap(cell, seed)
-    return {"multiview": _multiview, "pairs": _pairs, "homographies": _planes, "homogr_pairs": _planes}[
-        cell.scene.kind
-    ](cell, seed)
+    kinds = {"multiview": _multiview, "pairs": _pairs, "homographies": _planes, "homogr_pairs": _planes, "imc": _imc}
+    return kinds[cell.scene.kind](cell, seed)
 
 
 def _multiview(cell: Cell, seed: int) -> dict[str, Any]:
@@ -129,6 +128,15 @@ def _planes(cell: Cell, seed: int) -> dict[str, Any]:
     planes, cost = work.measure(lambda: score_planes(work.features, work.matches, pairs, seed))
     result = {"scores": planes["scores"], "mma_curve": planes["curve"], "plane_pairs": planes["pairs"]}
     return _finished(result | {"stages": {"homography": cost}}, work, None)
+
+
+def _imc(cell: Cell, seed: int) -> dict[str, Any]:
+    from pipeline.protocols.imc import score_scene
+    from pipeline.recipe import Recipe
+
+    recipe = Recipe.model_validate(cell.options(0))
+    result = score_scene(Path(cell.scene.images), recipe, cell.scene.imc, cell.run, seed)
+    return _finished(result, Workspace(cell.run), None)
 
 
 def _match_only(cell: Cell, pairs: list[tuple[str, str]]) -> Workspace:

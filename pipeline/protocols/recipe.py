@@ -21,23 +21,38 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class ImcOptions(_Strict):
+    """How a scene of the Image Matching Challenge 2020/2021 is scored."""
+
+    tasks: tuple[Literal["stereo", "multiview"], ...] = Field(default=("stereo", "multiview"), min_length=1)
+    covisibility: float = Field(default=0.1, ge=0, lt=1, description="stereo: pairs that count for the score")
+    visible: int = Field(default=100, ge=0, description="multiview: shared 3D points above which a pair is matched")
+    bags: tuple[int, ...] = Field(default=(5, 10, 25), description="multiview: sizes of bags")
+    max_bags: int = Field(default=1000, ge=1, description="multiview: bags of a size that are reconstructed, from the first on")
+    geometry: Literal["magsac", "ransac"] = Field(default="magsac", description="stereo: OpenCV's USAC MAGSAC++ or RANSAC")
+    threshold: float = Field(default=0.75, gt=0, le=10, description="stereo: inlier distance to the epipolar line, pixels")
+    confidence: float = Field(default=0.999999, gt=0, lt=1, description="stereo: of the robust estimation")
+    max_iterations: int = Field(default=100_000, ge=100, description="stereo: the challenge's bound for its own estimator")
+
+
 class Scene(_Strict):
     name: str = Field(pattern=r"^[\w.-]+$", description="name in tables and folders")
-    kind: Literal["multiview", "pairs", "homographies", "homogr_pairs"] = Field(
-        "multiview",
+    kind: Literal["multiview", "pairs", "homographies", "homogr_pairs", "imc"] = Field(
+        default="multiview",
         description="photographs of one place; image pairs with poses (SuperGlue's list); sequences with H_1_k; "
-        "pairs with hand-made points",
+        "pairs with hand-made points; a set_100 folder of the Image Matching Challenge",
     )
     images: str = Field(description="folder of photographs (or of sequences)")
-    reference: str | None = Field(None, description="true poses: a folder or file that --reference takes")
-    cameras: str | None = Field(None, description="known intrinsics: what --cameras takes; none = unknown")
-    pairs: str | None = Field(None, description="pairs: the list with poses")
-    stereo: bool = Field(False, description="multiview: also score the relative pose of every pair by itself")
+    reference: str | None = Field(default=None, description="true poses: a folder or file that --reference takes")
+    cameras: str | None = Field(default=None, description="known intrinsics: what --cameras takes; none = unknown")
+    pairs: str | None = Field(default=None, description="pairs: the list with poses")
+    stereo: bool = Field(default=False, description="multiview: also score the relative pose of every pair by itself")
     turn: float | Literal["none", "quarters"] = Field(
-        "none", description="turn every photograph: by random quarter turns, or by so many degrees"
+        default="none", description="turn every photograph: by random quarter turns, or by so many degrees"
     )
+    imc: ImcOptions = Field(default=ImcOptions(), description="imc: tasks, bags and the robust estimator")
     recipe: dict[str, Any] = Field(default_factory=dict, description="options of the reconstruction in this scene")
-    methods: tuple[str, ...] | None = Field(None, description="only these methods run here (default: all)")
+    methods: tuple[str, ...] | None = Field(default=None, description="only these methods run here (default: all)")
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> "Scene":
@@ -53,7 +68,7 @@ class Scene(_Strict):
 class Method(_Strict):
     name: str = Field(pattern=r"^[\w.-]+$", description="name in tables and folders")
     pipeline: Literal["ours", "colmap"] = Field(
-        "ours", description="ours, or pycolmap's own SIFT, matching and mapping as a whole (multiview only)"
+        default="ours", description="ours, or pycolmap's own SIFT, matching and mapping as a whole (multiview only)"
     )
     recipe: dict[str, Any] = Field(default_factory=dict, description="detector, descriptor, orientation, matcher")
 
@@ -73,10 +88,10 @@ class Benchmark(_Strict):
     """One benchmark, described completely."""
 
     title: str
-    text: str = Field("", description="what is asked, for the report")
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
-    baseline: str | None = Field(None, description="method that the others are compared with, pair by pair")
-    timeout_minutes: float = Field(120, gt=0, description="a scene x method that takes longer is stopped: a failure")
+    text: str = Field(default="", description="what is asked, for the report")
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    baseline: str | None = Field(default=None, description="method that the others are compared with, pair by pair")
+    timeout_minutes: float = Field(default=120, gt=0, description="a scene x method that takes longer is stopped: a failure")
     recipe: dict[str, Any] = Field(default_factory=dict, description="options of the reconstruction in all scenes")
     scenes: tuple[Scene, ...] = Field(min_length=1)
     methods: tuple[Method, ...] = Field(min_length=1)

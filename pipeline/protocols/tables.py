@@ -22,7 +22,7 @@ class Score:
 
     label: str
     digits: int = 3
-    failed: float = 0.0
+    failed: float | None = 0.0  # None: said of successes only, as its protocol wants
     higher_is_better: bool | None = True  # None: a count that says nothing about quality
 
 
@@ -48,6 +48,15 @@ SCORES: dict[str, Score] = {
     "stereo_matching_score": Score("matching score"),
     "stereo_matches": Score("matches", 0, higher_is_better=None),
     "stereo_inliers": Score("inliers", 0),
+    "imc_score": Score("IMC score"),
+    "bags_maa_10": Score("bags mAA(10°)"),
+    "bags_maa_5": Score("bags mAA(5°)"),
+    "bags_success_rate": Score("success rate"),
+    "bags_registered_ratio": Score("registered ratio"),
+    "bags_points3D": Score("3D points of a bag", 0),
+    "bags_track_length": Score("track length of a bag", 2),
+    "bags_ate": Score("ATE", 3, failed=None, higher_is_better=None),
+    **{f"bag{size}_maa_10": Score(f"bags of {size}: mAA(10°)") for size in (5, 10, 25)},
     "mma": Score("MMA@1-10px"),
     "mma_1": Score("MMA@1px"),
     "mma_3": Score("MMA@3px"),
@@ -61,12 +70,14 @@ SCORES: dict[str, Score] = {
     "keypoints": Score("keypoints", 0, higher_is_better=None),
 }
 # The score that a scene is summed up by: the first of these that it has.
-PRIMARY = ("maa_10", "stereo_maa_10", "mma", "points3D")
+PRIMARY = ("maa_10", "imc_score", "stereo_maa_10", "mma", "points3D")
 _SHOWN = (
     "maa_10", "maa_5", "auc_5", "median_pose_error_deg", "registered", "points3D", "mean_track_length",
     "stereo_maa_10", "stereo_maa_5", "stereo_auc_5", "stereo_auc_10", "stereo_auc_20", "stereo_precision",
-    "stereo_matching_score", "mma", "mma_1", "mma_3", "repeatability", "plane_matching_score", "homography_auc_1",
-    "homography_auc_3", "homography_auc_5", "keypoints",
+    "stereo_matching_score", "imc_score", "bags_maa_10", "bags_maa_5", "bag5_maa_10", "bag10_maa_10", "bag25_maa_10",
+    "bags_success_rate", "bags_registered_ratio", "bags_points3D", "bags_track_length", "bags_ate", "mma", "mma_1",
+    "mma_3", "repeatability", "plane_matching_score", "homography_auc_1", "homography_auc_3", "homography_auc_5",
+    "keypoints",
 )  # fmt: skip
 
 
@@ -75,9 +86,11 @@ def results(
 ) -> dict[str, Any]:
     """The results as one JSON table. `cells` are the written cells in any order; those missing are named."""
     table = {(cell["scene"], cell["method"], cell["seed"]): cell for cell in cells}
-    out = {item["method"] for item in left_out}
-    methods = [method.name for method in benchmark.methods if method.name not in out]
-    scenes = [_scene(benchmark, scene, methods, table) for scene in benchmark.scenes]
+    out = {(item["what"], item["name"]) for item in left_out}
+    methods = [method.name for method in benchmark.methods if ("method", method.name) not in out]
+    scenes = [
+        _scene(benchmark, scene, methods, table) for scene in benchmark.scenes if ("scene", scene.name) not in out
+    ]
     return {
         "format": FORMAT,
         "title": benchmark.title,
@@ -115,7 +128,7 @@ def _scene(
                     {"seed": cell["seed"], "error": cell["error"]} for cell in found if cell["status"] == "failed"
                 ],
                 "scores": {
-                    name: asdict(summarise(np.array([_value(cell, name) for cell in found]))) for name in names if found
+                    name: asdict(summarise(np.array(values))) for name in names if (values := _values(found, name))
                 },
                 "costs": _costs(found),
                 "curves": _curves(found),
@@ -132,8 +145,9 @@ def _scene(
     }
 
 
-def _value(cell: dict[str, Any], name: str) -> float:
-    return float(cell["scores"].get(name, SCORES[name].failed))
+def _values(cells: list[dict[str, Any]], name: str) -> list[float]:
+    values = [cell["scores"].get(name, SCORES[name].failed) for cell in cells]
+    return [float(value) for value in values if value is not None]
 
 
 def _costs(cells: list[dict[str, Any]]) -> dict[str, Any]:
@@ -187,7 +201,7 @@ def _differences(
             continue
         for score in PRIMARY:
             pairs = [
-                (scene["name"], _value(mine, score), _value(theirs, score))
+                (scene["name"], *_values([mine, theirs], score))
                 for scene in scenes
                 if score in scene["score_names"] and any(row["method"] == method for row in scene["rows"])
                 for seed in benchmark.seeds
@@ -233,7 +247,7 @@ def markdown(result: dict[str, Any]) -> str:
     seeds = ", ".join(map(str, result["seeds"]))
     lines += [f"Mean ± standard deviation over seeds {seeds}; a failure counts with the worst value.", ""]
     for item in result["left_out"]:
-        lines.append(f"- left out: {item['method']} ({item['reason']})")
+        lines.append(f"- left out: {item['what']} {item['name']} ({item['reason']})")
     lines += [f"- note: {note}" for note in result["notes"]]
     if result["overall"]:
         lines += ["", "## All scenes", ""]

@@ -55,7 +55,8 @@ def test_whole_run_and_resume(scene, tmp_path, capsys):
     assert {"extract", "match", "verify", "reconstruct", "stereo"} <= set(good["costs"]["stages"])
     assert good["costs"]["peak_memory_mib"] > 50
     assert len(broken["failures"]) == 1 and broken["scores"]["maa_10"]["mean"] == 0
-    assert result["left_out"] == [{"method": "absent", "reason": "there is no ../shared/weights/no.pth"}]
+    reason = "there is no ../shared/weights/no.pth"
+    assert result["left_out"] == [{"what": "method", "name": "absent", "reason": reason}]
     assert "| rootsift | **" in text and "1 of 1" in text
 
     stamps = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/*/*.json")}
@@ -76,3 +77,6 @@ def test_mistakes_end_with_status_2(scene, tmp_path, capsys):
     path = config(tmp_path / "b.yaml", scene)
     assert main(["--config", str(path), "--output", str(tmp_path / "o"), "--scenes", "x"]) == 2
     assert "the benchmark has render" in capsys.readouterr().err
+    path = config(tmp_path / "c.yaml", tmp_path / "nowhere")
+    assert main(["--config", str(path), "--output", str(tmp_path / "o")]) == 2
+    assert "nothing can be run" in capsys.readouterr().err
