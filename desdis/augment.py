@@ -39,24 +39,29 @@ def resample(patches: torch.Tensor, frames: torch.Tensor, size: int = 32) -> tor
     return F.grid_sample(patches, grid.permute(0, 2, 3, 1), "bilinear", "border", align_corners=False)
 
 
-def jitter_frames(pairs: int, options: Augmentation, margin: float, generator: torch.Generator) -> torch.Tensor:
-    """(2 pairs, 2, 3) sampling frames: rows i and i + pairs belong to one pair and share their turn and flip."""
-    device = generator.device
+def turned(pairs: int, options: Augmentation, margin: float, generator: torch.Generator) -> torch.Tensor:
+    """(2 pairs, 2, 3) sampling frames: a quarter turn and maybe a flip, the same for rows i and i + pairs."""
+    frames = window(2 * pairs, margin, generator.device).clone()
+    if options.turns:
+        angle = torch.randint(4, (pairs,), generator=generator, device=generator.device) * (torch.pi / 2)
+        flip = 1.0 - 2.0 * torch.randint(2, (pairs,), generator=generator, device=generator.device)
+        cos, sin = angle.cos(), angle.sin()
+        turn = torch.stack([torch.stack([cos * flip, -sin], 1), torch.stack([sin * flip, cos], 1)], dim=1)
+        frames[:, :, :2] = turn.repeat(2, 1, 1) / margin
+    return frames
+
+
+def jittered(frames: torch.Tensor, options: Augmentation, margin: float, generator: torch.Generator) -> torch.Tensor:
+    """The frames (N, 2, 3), each a little turned, scaled and shifted on its own."""
 
     def normal() -> torch.Tensor:
-        return torch.randn(2 * pairs, generator=generator, device=device)
+        return torch.randn(len(frames), generator=generator, device=generator.device)
 
-    angle = torch.deg2rad(options.rotation * normal())
-    size = torch.exp(options.scale * normal()) / margin
-    flip = torch.ones(2 * pairs, device=device)
-    if options.turns:
-        quarter = torch.randint(4, (pairs,), generator=generator, device=device).repeat(2)
-        angle = angle + quarter * (torch.pi / 2)
-        flip = 1.0 - 2.0 * torch.randint(2, (pairs,), generator=generator, device=device).repeat(2)
-    cos, sin = size * torch.cos(angle), size * torch.sin(angle)
-    shift = options.shift / margin
-    rows = [torch.stack([cos * flip, -sin, shift * normal()], 1), torch.stack([sin * flip, cos, shift * normal()], 1)]
-    return torch.stack(rows, dim=1)
+    angle, size = torch.deg2rad(options.rotation * normal()), torch.exp(options.scale * normal())
+    cos, sin = size * angle.cos(), size * angle.sin()
+    jitter = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], dim=1)
+    shift = torch.stack([normal(), normal()], dim=1) * (options.shift / margin)
+    return torch.cat([frames[:, :, :2] @ jitter, frames[:, :, 2:] + shift[:, :, None]], dim=2)
 
 
 def photometric(patches: torch.Tensor, options: Augmentation, generator: torch.Generator) -> torch.Tensor:
@@ -90,10 +95,14 @@ def photometric(patches: torch.Tensor, options: Augmentation, generator: torch.G
     return patches.clamp(0, 255)
 
 
-def augment(patches: torch.Tensor, options: Augmentation, margin: float, generator: torch.Generator) -> torch.Tensor:
-    """(2B, S, S) uint8, anchors first, then their positives -> (2B, 1, 32, 32) float32 in 0..255."""
-    frames = jitter_frames(len(patches) // 2, options, margin, generator)
-    return photometric(resample(patches[:, None].float(), frames), options, generator)
+def augment(
+    patches: torch.Tensor, options: Augmentation, margin: float, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(2B, S, S) uint8, anchors first, then their positives -> (2B, 1, 32, 32) float32 in 0..255, and the frames
+    (2B, 2, 3) of their turns and flips alone."""
+    frames = turned(len(patches) // 2, options, margin, generator)
+    sampled = resample(patches[:, None].float(), jittered(frames, options, margin, generator))
+    return photometric(sampled, options, generator), frames
 
 
 def plain(patches: torch.Tensor, margin: float) -> torch.Tensor:

@@ -33,7 +33,7 @@ class Recipe(Augmentation):
     # the teacher and how it is listened to
     teacher: str = option("official/desdis-32", "frozen teacher by name or file, several joined by +; empty: none")
     teacher_sees: str = option(
-        "same", "the student's patches or the clean ones, computed once", among=("same", "clean")
+        "same", "the student's patches; only turned; or clean", among=("same", "turned", "clean")
     )
     regulariser: float = option(3.0, "lambda, the weight of the teacher-student regulariser", 0)
     regulariser_warmup: int = option(0, "steps over which lambda rises from 0", 0)

@@ -24,6 +24,8 @@ def open_sets(recipe: Recipe) -> tuple[PatchSet, PatchSet | None]:
     if not recipe.patches:
         raise UserError("no patch set: give patches=FOLDER")
     data = read_patch_set(Path(recipe.patches))
+    if recipe.teacher_sees == "clean" and recipe.turns:
+        raise UserError("teacher_sees=clean needs turns=false: the stored answers are for patches that are not turned")
     if not recipe.validation:
         return data, None
     held_out = read_patch_set(Path(recipe.validation))

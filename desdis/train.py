@@ -54,14 +54,16 @@ def train(recipe: Recipe) -> Path:
         raw, upright = cut_pairs(data, rows, recipe.upright, seeds)
         raw = torch.from_numpy(raw).to(device, non_blocking=True)
 
-        # 2. Both networks describe it; the teacher sees the same augmented patches, or answers once for clean ones.
-        patches = augment.augment(raw, recipe, data.margin, generator)
+        # 2. Both networks describe it; the teacher sees the same patches, or what they were before the jitter.
+        patches, turns = augment.augment(raw, recipe, data.margin, generator)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(recipe, step)
         student.train()
         with torch.random.fork_rng([device] if device.type == "cuda" else []), mixed(recipe, device):
             torch.manual_seed(int(seeds.integers(2**62)))  # dropout
             embedding = embed(patches)
+        if recipe.teacher_sees == "turned":
+            patches = augment.resample(raw[:, None].float(), turns)
         taught = teacher.describe(patches, rows, upright)
 
         # 3. The loss over the pairs of all devices; points whose patches overlap are no negatives of each other.

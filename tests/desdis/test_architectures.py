@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from desdis.architectures import LightStudent, build, recognise
 
 PATCHES = torch.rand(7, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 255

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from desdis.augment import Augmentation, augment, plain
+from desdis.augment import Augmentation, augment, plain, resample
 from desdis.checkpoints import load_network, save_network
 from desdis.errors import UserError
 from desdis.patchsets import batches, cut_pairs, draw_pairs, read_patch_set, turned_apart
@@ -162,7 +162,7 @@ def test_clean_answers_of_the_teacher_are_those_of_the_network(sets, tmp_path):
     teacher = tmp_path / "teacher.safetensors"
     save_network(load_or_build("desdis-6"), teacher, {})
     data = read_patch_set(sets[0])
-    asked = Teacher(Recipe(teacher=f"{teacher} + {teacher}", teacher_sees="clean"), data, torch.device("cpu"))
+    asked = Teacher(Recipe(teacher=f"{teacher} + {teacher}", teacher_sees="clean", turns=False), data, torch.device("cpu"))
     rows, upright = np.array([[0, 1], [9, 11]]), np.array([False, True])
     answer = asked.describe(torch.empty(0), rows, upright)
     patches = np.stack([data.patches["oriented"][0], data.patches["upright"][9], data.patches["oriented"][1],
@@ -219,7 +219,8 @@ def test_upright_patches_only_where_they_agree(sets):
 
 def test_augmentation_turns_pairs_together():
     raw = torch.arange(64 * 64).reshape(1, 64, 64).remainder(251).to(torch.uint8).repeat(16, 1, 1)
-    turned = augment(raw, Augmentation(), 1.25, torch.Generator().manual_seed(0))
+    turned, frames = augment(raw, Augmentation(), 1.25, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(turned, resample(raw[:, None].float(), frames))
     assert turned.shape == (16, 1, 32, 32)
     torch.testing.assert_close(turned[:8], turned[8:])
     clean = plain(raw[:1], 1.25)[0, 0]
@@ -233,7 +234,7 @@ def test_augmentation_turns_pairs_together():
 def test_each_augmentation_acts_alone_and_is_repeatable(key):
     raw = torch.randint(0, 256, (8, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     options = Augmentation(turns=False, **{key: 0.5 if key != "noise" else 10.0})
-    once, twice = (augment(raw, options, 1.25, torch.Generator().manual_seed(1)) for _ in range(2))
+    once, twice = (augment(raw, options, 1.25, torch.Generator().manual_seed(1))[0] for _ in range(2))
     assert torch.equal(once, twice) and once.min() >= 0 and once.max() <= 255
     assert (once - plain(raw, 1.25)).abs().max() > 0.5
 

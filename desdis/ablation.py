@@ -1,0 +1,110 @@
+"""What the teacher is worth: the same small training with one thing changed at a time, several seeds, mean and spread.
+
+    python -m desdis.ablation --config configs/train/ablation.yaml patches=SET validation=SET output=runs/ablation
+        [--seeds 3] [--only NAME ...] [KEY=VALUE ...]
+
+Every run has its own folder under `output`; runs that are done are read, a killed one goes on. Prints and writes
+table.md: final validation scores of the averaged weights (the last ones, not the best: nothing is picked).
+"""
+
+import argparse
+import csv
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from desdis.checkpoints import load_network
+from desdis.errors import UserError
+from desdis.patchsets import read_patch_set
+from desdis.recipe import Recipe, read_recipe
+from desdis.train import train
+from desdis.validation import validate
+
+# What each variant changes in the recipe at hand, whose own name is "desdis".
+VARIANTS: dict[str, dict[str, object]] = {
+    "desdis": {},
+    "no teacher (lambda 0)": {"teacher": "", "regulariser": 0.0},
+    "imitation (lambda infinite)": {"triplet_weight": 0.0, "regulariser": 1.0},
+    "measure cosine": {"measure": "cosine"},
+    "measure squared distance": {"measure": "squared"},
+    "lambda 0.3": {"regulariser": 0.3},
+    "lambda 1": {"regulariser": 1.0},
+    "lambda 10": {"regulariser": 10.0},
+    "lambda 30": {"regulariser": 30.0},
+    "held: teacher's hardest": {"held": "teachers"},
+    "held: all of the batch": {"held": "all"},
+    "teacher sees clean patches": {"teacher_sees": "clean"},
+    "negatives in four ways": {"four_ways": True},
+    "sosnet triplet + second order": {"triplet": "sosnet", "second_order": 1.0},
+    "hynet triplet": {"triplet": "hynet", "margin": 1.2, "four_ways": True},
+    "no mask of overlapping points": {"false_reach": 0.0},
+    "hard views": {"hard_views": 4},
+    "scenes mixed": {"chunk": 1},
+    "oriented patches only": {"upright": 0.0},
+}
+SHOWN = ("score", "ratio_oriented", "retrieval_oriented", "fpr95_oriented", "ratio_upright", "retrieval_upright")
+
+
+def runs(base: Recipe, names: list[str], seeds: int) -> Iterator[tuple[str, Recipe]]:
+    """(variant, recipe) seed by seed, so that a run that is stopped has all variants with fewer seeds."""
+    for seed in range(seeds):
+        for name in names:
+            slug = "".join(letter if letter.isalnum() else "-" for letter in name)
+            folder = f"{base.output}/{slug}-{seed}"
+            yield name, dataclasses.replace(base, **VARIANTS[name], seed=seed, output=folder)  # type: ignore[arg-type]
+
+
+def final_scores(folder: Path) -> dict[str, float]:
+    """The last validation in a run's log."""
+    with open(folder / "log.csv", newline="") as file:
+        rows = [(int(row["step"]), row["name"], float(row["value"])) for row in csv.DictReader(file)]
+    last = max((step for step, name, _ in rows if name == "score"), default=-1)
+    return {name: value for step, name, value in rows if step == last}
+
+
+def table(results: dict[str, list[dict[str, float]]]) -> str:
+    """Markdown: mean and, with several seeds, half the spread (max - min) / 2 of every shown score."""
+    lines = ["| variant | seeds | " + " | ".join(SHOWN) + " |", "| --- " * (len(SHOWN) + 2) + "|"]
+    for name, found in results.items():
+        cells = []
+        for key in SHOWN:
+            values = np.array([scores[key] for scores in found if key in scores])
+            spread = f" ± {np.ptp(values) / 2:.4f}" if len(values) > 1 else ""
+            cells.append(f"{values.mean():.4f}{spread}" if len(values) else "")
+        lines.append(f"| {name} | {len(found)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m desdis.ablation", description=__doc__.split("\n")[0])
+    parser.add_argument("--config", type=Path, metavar="FILE", help="recipe that every variant starts from")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each variant (3)")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME", help="variants")
+    parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="options as of desdis.train")
+    options = parser.parse_args(arguments)
+    try:
+        base = read_recipe(options.config, options.words)
+        held_out = read_patch_set(Path(base.validation))
+        results = {}
+        for name in base.teacher.split("+"):
+            network, _ = load_network(name.strip())
+            results[f"the teacher, {name.strip()}"] = [validate(network, held_out, torch.device("cpu"))]
+        for name, recipe in runs(base, options.only, options.seeds):
+            train(recipe)
+            results.setdefault(name, []).append(final_scores(Path(recipe.output)))
+            text = table(results)
+            (Path(base.output) / "table.md").write_text(text)
+        print(text)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
