@@ -20,19 +20,21 @@ class HomographyOptions(BaseModel):
     """How much a photograph changes. Numbers are the largest change; what happens is drawn evenly below it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    magnification: float = Field(9.0, gt=0, description="half width of what is described, in sigma of the frame")
-    margin: float = Field(1.25, ge=1, description="stored patch over described window")
-    corner_shift: float = Field(0.15, ge=0, lt=0.5, description="of the corners, as a share of the sides")
-    rotation: float = Field(180.0, ge=0, le=180, description="in-plane turn of the second photograph, degrees")
-    zoom: float = Field(0.5, ge=0, description="change of scale, octaves either way")
-    gain: float = Field(0.4, ge=0, lt=1, description="share of contrast lost or won")
-    gamma: float = Field(0.4, ge=0, description="exponent, natural logarithm either way")
-    shade: float = Field(30.0, ge=0, description="a slope of brightness over the photograph, grey values")
-    blur: float = Field(1.2, ge=0, description="standard deviation of a Gaussian, pixels")
-    noise: float = Field(8.0, ge=0, description="standard deviation, grey values")
-    frame_angle: float = Field(6.0, ge=0, description="standard deviation of the second frame's turn, degrees")
-    frame_scale: float = Field(0.1, ge=0, description="of its scale, octaves")
-    frame_shift: float = Field(0.25, ge=0, description="of its centre, sigma")
+    magnification: float = Field(
+        default=9.0, gt=0, description="half width of what is described, in sigma of the frame"
+    )
+    margin: float = Field(default=1.25, ge=1, description="stored patch over described window")
+    corner_shift: float = Field(default=0.15, ge=0, lt=0.5, description="of the corners, as a share of the sides")
+    rotation: float = Field(default=180.0, ge=0, le=180, description="in-plane turn of the second photograph, degrees")
+    zoom: float = Field(default=0.5, ge=0, description="change of scale, octaves either way")
+    gain: float = Field(default=0.4, ge=0, lt=1, description="share of contrast lost or won")
+    gamma: float = Field(default=0.4, ge=0, description="exponent, natural logarithm either way")
+    shade: float = Field(default=30.0, ge=0, description="a slope of brightness over the photograph, grey values")
+    blur: float = Field(default=1.2, ge=0, description="standard deviation of a Gaussian, pixels")
+    noise: float = Field(default=8.0, ge=0, description="standard deviation, grey values")
+    frame_angle: float = Field(default=6.0, ge=0, description="standard deviation of the second frame's turn, degrees")
+    frame_scale: float = Field(default=0.1, ge=0, description="of its scale, octaves")
+    frame_shift: float = Field(default=0.25, ge=0, description="of its centre, sigma")
 
 
 def random_homography(

@@ -46,6 +46,11 @@ def thumbnail(grey: np.ndarray) -> np.ndarray:
     return cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA)
 
 
+def scene_file(folder: Path, name: str) -> Path:
+    """Where a scene's observations lie until the set is assembled (and after: `assemble` reads them again)."""
+    return folder / "scenes" / f"{name.replace('/', '__')}.npz"
+
+
 def save_scene(folder: Path, name: str, root: Path, observations: Observations) -> None:
     """Leave one scene's observations in folder/scenes/name.npz, with its photographs' hashes; atomic."""
     used = np.unique(observations.image_ids)
@@ -59,7 +64,7 @@ def save_scene(folder: Path, name: str, root: Path, observations: Observations) 
     arrays = to_arrays(observations)
     arrays["images"] = np.array([observations.images[k] for k in used], dtype=np.str_)
     arrays["image_ids"] = np.searchsorted(used, observations.image_ids).astype(np.int32)
-    target = folder / "scenes" / f"{name.replace('/', '__')}.npz"
+    target = scene_file(folder, name)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(".part")
     with part.open("wb") as file:
@@ -89,7 +94,7 @@ def assemble(
     parts: dict[str, list[np.ndarray]] = {k: [] for k in (*BY_ROW, "scene_ids", "points", "point_sizes", "thumbnails")}
     scenes, images, rows, points = [], [], 0, 0
     for number, name in enumerate(names):
-        with np.load(folder / "scenes" / f"{name.replace('/', '__')}.npz", allow_pickle=False) as saved:
+        with np.load(scene_file(folder, name), allow_pickle=False) as saved:
             arrays = dict(saved)
         count, new = len(arrays["point_ids"]), len(arrays["points"])
         arrays["image_ids"] = arrays["image_ids"] + np.int32(len(images))

@@ -27,6 +27,7 @@ from datasets.patches.observations import (
     patches_by_image,
     textured,
 )
+from datasets.scenes.colmap_model import load
 from desdis.errors import UserError
 
 
@@ -34,19 +35,30 @@ class TrackOptions(BaseModel):
     """Which observations become patches."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    magnification: float = Field(9.0, gt=0, description="half width of what is described, in sigma of the frame")
-    frames: Literal["detected", "propagated"] = Field(
-        "detected", description="each detection's own frame, or the track's agreed frame drawn in every photograph"
+    magnification: float = Field(
+        default=9.0, gt=0, description="half width of what is described, in sigma of the frame"
     )
-    min_track: int = Field(2, ge=2, description="fewest photographs that see a point")
-    max_error_px: float = Field(2.0, gt=0, description="largest reprojection error of an observation, pixels")
-    max_error_sigma: float = Field(1.0, gt=0, description="and in sigma of its frame")
-    max_scale_error: float = Field(0.35, ge=0, description="detected scale against the track's, octaves")
-    max_angle_error: float = Field(22.5, ge=0, le=180, description="detected angle against the track's, degrees")
-    max_obliqueness: float = Field(75.0, gt=0, lt=90, description="angle between a view and the track's mean, degrees")
-    min_contrast: float = Field(4.0, ge=0, description="least standard deviation of a patch, grey values")
-    min_sharpness: float = Field(0.1, ge=0, description="least Laplacian over standard deviation of a 32 px patch")
-    max_correlation: float = Field(0.985, gt=0, le=1, description="two rows of a point more alike than this are one")
+    frames: Literal["detected", "propagated"] = Field(
+        default="detected",
+        description="each detection's own, or the track's agreed frame drawn in every photograph",
+    )
+    min_track: int = Field(default=2, ge=2, description="fewest photographs that see a point")
+    max_error_px: float = Field(default=2.0, gt=0, description="largest reprojection error of an observation, pixels")
+    max_error_sigma: float = Field(default=1.0, gt=0, description="and in sigma of its frame")
+    max_scale_error: float = Field(default=0.35, ge=0, description="detected scale against the track's, octaves")
+    max_angle_error: float = Field(
+        default=22.5, ge=0, le=180, description="detected angle against the track's, degrees"
+    )
+    max_obliqueness: float = Field(
+        default=75.0, gt=0, lt=90, description="angle between a view and the track's mean, degrees"
+    )
+    min_contrast: float = Field(default=4.0, ge=0, description="least standard deviation of a patch, grey values")
+    min_sharpness: float = Field(
+        default=0.1, ge=0, description="least Laplacian over standard deviation of a 32 px patch"
+    )
+    max_correlation: float = Field(
+        default=0.985, gt=0, le=1, description="two rows of a point more alike than this are one"
+    )
 
 
 @dataclass(frozen=True)
@@ -68,13 +80,7 @@ class Tracks:
 
 def read_tracks(folder: Path) -> Tracks:
     """The tracks of one COLMAP model (cameras, images, points3D; binary or text). Raises UserError if there is none."""
-    import cv2  # noqa: F401  (before pycolmap: loaded first, pycolmap breaks the writing of PNG)
-    import pycolmap
-
-    try:
-        model = pycolmap.Reconstruction(str(folder))
-    except (ValueError, IndexError, RuntimeError) as error:
-        raise UserError(f"{folder} holds no COLMAP model that can be read: {str(error).splitlines()[0]}") from error
+    model = load(folder)
     ids = sorted(model.reg_image_ids(), key=lambda i: model.images[i].name)
     place = {image_id: k for k, image_id in enumerate(ids)}
     poses = [model.images[i].cam_from_world() for i in ids]

@@ -189,5 +189,5 @@ def test_reads_a_colmap_model(tmp_path):
     )
     assert back.errors.max() < 1e-3
     assert len(observe(back, frames, TrackOptions())) == 30
-    with pytest.raises(UserError, match="no COLMAP model"):
+    with pytest.raises(UserError, match="not a readable COLMAP model"):
         read_tracks(tmp_path / "absent")
