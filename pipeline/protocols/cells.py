@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.metrics import eth
 from pipeline.protocols.recipe import Benchmark, Method, Scene
 from pipeline.workspace import Workspace, write_atomically
 
@@ -98,6 +99,9 @@ def _multiview(cell: Cell, seed: int) -> dict[str, Any]:
     result: dict[str, Any] = {"scores": _model_scores(report["models"], report["images"]["used"])}
     if report["accuracy"]:
         result = _with_accuracy(result, report["accuracy"])
+    inliers = [edge["inliers"] for edge in report["view_graph"]["edges"] if edge["inliers"]]
+    used, models, accuracy = report["images"]["used"], report["models"], report["accuracy"]
+    result["eth"] = _eth(cell, used, models, len(inliers), sum(inliers), accuracy)
     if cell.scene.stereo:
         reference = _reference(files["reference"], files["images"])
         stereo, cost = work.measure(lambda: score_pairs(work.features, work.matches, pairs_of(reference), seed))
@@ -179,13 +183,36 @@ def _colmap(cell: Cell, seed: int) -> dict[str, Any]:
     timed("match", lambda: colmap_sift.match(work.database, seed, threads))
     timed("reconstruct", lambda: colmap_sift.reconstruct(files["images"], work, bool(cameras), seed, threads))
     models = read_models(work.sparse)
-    described = [asdict(model) | {"registered_images": len(model.registered)} for model in models]
+    described = [vars(model) | {"registered_images": len(model.registered)} for model in models]
+    accuracy = None
     result: dict[str, Any] = {"scores": _model_scores(described, len(names)) | {"keypoints": float(keypoints)}}
     if files["reference"]:
         poses = read_poses(models[0].path) if models else {}
         reference = _reference(files["reference"], files["images"])
-        result = _with_accuracy(result, asdict(evaluate(poses, reference, names)))
+        accuracy = asdict(evaluate(poses, reference, names))
+        result = _with_accuracy(result, accuracy)
+    result["eth"] = _eth(cell, len(names), described, *colmap_sift.inliers(work.database), accuracy)
     return result | {"stages": stages, "weights_sha256": None}
+
+
+def _eth(
+    cell: Cell, images: int, models: list[dict[str, Any]], pairs: int, matches: int, accuracy: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The cell's row of the local-feature-evaluation table."""
+    best = models[0] if models else {}
+    return eth.row(
+        dataset=cell.scene.name,
+        method=cell.method.name,
+        images=images,
+        registered=best.get("registered_images", 0),
+        points=best.get("points3D", 0),
+        observations=best.get("observations", 0),
+        reprojection_error_px=best.get("mean_reprojection_error_px"),
+        inlier_pairs=pairs,
+        inlier_matches=matches,
+        mean_pose_error=accuracy["centre_mean"] if accuracy else None,
+        median_pose_error=accuracy["centre_median"] if accuracy else None,
+    )
 
 
 def _model_scores(models: list[dict[str, Any]], photographs: int) -> dict[str, float]:

@@ -54,3 +54,10 @@ def reconstruct(images: Path, work: Workspace, fixed: bool, seed: int, threads: 
     scratch.mkdir(exist_ok=True)
     models = pycolmap.incremental_mapping(work.database, images, scratch, options)
     write_largest_first(list(models.values()), work.sparse)
+
+
+def inliers(database: Path) -> tuple[int, int]:
+    """(verified pairs, their inlier matches)."""
+    with pycolmap.Database.open(database) as db:
+        counts = [int(count) for count in db.read_two_view_geometry_num_inliers()[1]]
+    return sum(count > 0 for count in counts), sum(counts)

@@ -28,11 +28,19 @@ class ImcOptions(_Strict):
     covisibility: float = Field(default=0.1, ge=0, lt=1, description="stereo: pairs that count for the score")
     visible: int = Field(default=100, ge=0, description="multiview: shared 3D points above which a pair is matched")
     bags: tuple[int, ...] = Field(default=(5, 10, 25), description="multiview: sizes of bags")
-    max_bags: int = Field(default=1000, ge=1, description="multiview: bags of a size that are reconstructed, from the first on")
-    geometry: Literal["magsac", "ransac"] = Field(default="magsac", description="stereo: OpenCV's USAC MAGSAC++ or RANSAC")
-    threshold: float = Field(default=0.75, gt=0, le=10, description="stereo: inlier distance to the epipolar line, pixels")
+    max_bags: int = Field(
+        default=1000, ge=1, description="multiview: bags of a size that are reconstructed, from the first on"
+    )
+    geometry: Literal["magsac", "ransac"] = Field(
+        default="magsac", description="stereo: OpenCV's USAC MAGSAC++ or RANSAC"
+    )
+    threshold: float = Field(
+        default=0.75, gt=0, le=10, description="stereo: inlier distance to the epipolar line, pixels"
+    )
     confidence: float = Field(default=0.999999, gt=0, lt=1, description="stereo: of the robust estimation")
-    max_iterations: int = Field(default=100_000, ge=100, description="stereo: the challenge's bound for its own estimator")
+    max_iterations: int = Field(
+        default=100_000, ge=100, description="stereo: the challenge's bound for its own estimator"
+    )
 
 
 class Scene(_Strict):
@@ -91,7 +99,10 @@ class Benchmark(_Strict):
     text: str = Field(default="", description="what is asked, for the report")
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     baseline: str | None = Field(default=None, description="method that the others are compared with, pair by pair")
-    timeout_minutes: float = Field(default=120, gt=0, description="a scene x method that takes longer is stopped: a failure")
+    timeout_minutes: float = Field(
+        default=120, gt=0, description="a scene x method that takes longer is stopped: a failure"
+    )
+    eth: bool = Field(default=False, description="add the table of the local-feature-evaluation benchmark")
     recipe: dict[str, Any] = Field(default_factory=dict, description="options of the reconstruction in all scenes")
     scenes: tuple[Scene, ...] = Field(min_length=1)
     methods: tuple[Method, ...] = Field(min_length=1)

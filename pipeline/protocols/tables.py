@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.metrics import eth
 from pipeline.metrics.statistics import paired_difference, summarise
 from pipeline.protocols.recipe import Benchmark, Scene
 
@@ -103,6 +104,7 @@ def results(
         "scenes": scenes,
         "overall": _overall(scenes, methods),
         "differences": _differences(benchmark, methods, scenes, table),
+        "eth": _eth(benchmark, scenes, table) if benchmark.eth else [],
         "notes": _notes(benchmark, scenes, methods, table),
         "about": about,
         "recipe": benchmark.model_dump(mode="json"),
@@ -218,6 +220,20 @@ def _differences(
     return found
 
 
+def _eth(
+    benchmark: Benchmark, scenes: list[dict[str, Any]], table: dict[tuple[str, str, int], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """A row for every scene and method, of the first seed; a failed cell is a row of zeros."""
+    rows = []
+    for scene in scenes:
+        for row in scene["rows"]:
+            cell = table.get((scene["name"], row["method"], benchmark.seeds[0]))
+            if cell:
+                nothing = eth.row(scene["name"], row["method"], 0, 0, 0, 0, None, 0, 0)
+                rows.append(cell.get("eth", nothing))
+    return rows
+
+
 def _notes(
     benchmark: Benchmark,
     scenes: list[dict[str, Any]],
@@ -266,6 +282,9 @@ def markdown(result: dict[str, Any]) -> str:
                 )
     for scene in result["scenes"]:
         lines += ["", f"## {scene['name']}", "", *_scene_table(scene)]
+    if result["eth"]:
+        seed = result["seeds"][0]
+        lines += ["", f"## Local feature evaluation, seed {seed}", "", *eth.table(result["eth"])]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -96,6 +96,16 @@ def test_markdown_shows_the_best_in_bold_and_every_failure(result):
     assert "1 of 2" in text and "ValueError: no" in text and "not run" in text and "there is no c.pth" in text
 
 
+def test_the_eth_table_has_a_row_for_every_cell():
+    from pipeline.metrics import eth
+
+    row = eth.row("s", "a", 11, 11, 14722, 70631, 0.4, 55, 100)
+    cells = [cell("s", "a", 0, {"points3D": 14722.0}, eth=row), cell("s", "b", 0, error="no")]
+    found = results(BENCHMARK.model_copy(update={"eth": True}), cells, [], {})
+    assert [r["# Sparse Points"] for r in found["eth"]] == [14722, 0]
+    assert "| s | a | 11 | 11 | 14722 | 70631 | 4.7976 |" in markdown(found)
+
+
 def test_every_score_says_what_a_failure_is_worth():
     worth = {name: 180.0 if score.higher_is_better is False else 0.0 for name, score in SCORES.items()}
     assert {name: score.failed for name, score in SCORES.items()} == worth | {"bags_ate": None}
