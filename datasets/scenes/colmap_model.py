@@ -13,21 +13,23 @@ import cv2  # noqa: F401  before pycolmap, as above
 import numpy as np
 
 from datasets.cameras import Camera, Pose, Reference
-from datasets.scenes.entries import checked_pose
+from datasets.scenes.entries import checked_pose, read_text
 from desdis.errors import UserError
 
 
 def read_model(folder: Path) -> Reference:
     """Every registered image's pose and camera, names as in the model. Binary wins where both forms lie there."""
     model = load(folder)
+    full_names = {} if (folder / "images.bin").is_file() else _names_in_text(folder / "images.txt")
     poses: dict[str, Pose] = {}
     cameras: dict[str, Camera] = {}
     for image_id in sorted(model.reg_image_ids()):
         image = model.images[image_id]
-        where = f"{folder}: image {image.name}"
+        name = str(full_names.get(image_id, image.name))
+        where = f"{folder}: image {name}"
         cam_from_world = image.cam_from_world()
-        poses[image.name] = checked_pose(cam_from_world.rotation.matrix(), cam_from_world.translation, where)
-        cameras[image.name] = _camera(model.cameras[image.camera_id], where)
+        poses[name] = checked_pose(cam_from_world.rotation.matrix(), cam_from_world.translation, where)
+        cameras[name] = _camera(model.cameras[image.camera_id], where)
     if not poses:
         raise UserError(f"{folder}: the COLMAP model holds no registered image")
     return Reference(poses, cameras, "colmap")
@@ -39,8 +41,15 @@ def load(folder: Path) -> Any:
 
     try:
         if any((folder / f"points3D.{kind}").is_file() for kind in ("bin", "txt")):
-            return pycolmap.Reconstruction(folder)
-        return _load_without_points(folder)
+            model = pycolmap.Reconstruction(folder)
+        else:
+            model = _load_without_points(folder)
+        binary = folder / "cameras.bin"
+        # pycolmap takes a cameras.bin that ends early and leaves the last parameters to chance.
+        needed = 8 + sum(24 + 8 * len(camera.params) for camera in model.cameras.values())
+        if binary.is_file() and binary.stat().st_size < needed:
+            raise ValueError("cameras.bin ends early")
+        return model
     except (ValueError, IndexError, RuntimeError, KeyError) as error:
         raise UserError(f"{folder}: not a readable COLMAP model: {_one_line(error)}") from None
 
@@ -61,6 +70,15 @@ def _load_without_points(folder: Path) -> Any:
         return pycolmap.Reconstruction(scratch)
 
 
+def _names_in_text(path: Path) -> dict[int, str]:
+    """Image names by id, blanks in them included (pycolmap cuts them off)."""
+    lines = [line for line in read_text(path).splitlines() if not line.startswith("#")]
+    while lines and not lines[0].strip():
+        lines.pop(0)
+    heads = [line.split(maxsplit=9) for line in lines[::2]]  # every other line holds the image's points, or nothing
+    return {int(words[0]): words[9].strip() for words in heads if len(words) == 10 and words[0].isdecimal()}
+
+
 def write_model(
     folder: Path,
     poses: Mapping[str, Pose],
@@ -68,8 +86,15 @@ def write_model(
     points: np.ndarray | None = None,
     text: bool = False,
 ) -> None:
-    """Write poses and cameras (by image name; equal ones become one) as a model; points (N, 3) come without tracks."""
+    """Write poses and cameras (by image name; equal ones become one) as a model; points (N, 3) come without tracks.
+
+    UserError for a name with blanks in the text form, which cannot be read back by COLMAP.
+    """
     import pycolmap
+
+    blanks = [name for name in poses if text and len(name.split()) != 1]
+    if blanks:
+        raise UserError(f"{folder}: COLMAP's text form cannot hold the name {blanks[0]!r}: write the binary form")
 
     model = pycolmap.Reconstruction()
     ids: dict[Camera, int] = {}
@@ -109,8 +134,6 @@ def to_pycolmap(camera: Camera, camera_id: int) -> Any:
 
 def read_cameras_txt(path: Path) -> dict[int, Camera]:
     """Cameras by id of a `cameras.txt` that lies alone: known and fixed."""
-    from datasets.scenes.entries import read_text
-
     cameras: dict[int, Camera] = {}
     for number, line in enumerate(read_text(path).splitlines(), 1):
         words = line.split()

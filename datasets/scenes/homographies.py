@@ -1,8 +1,8 @@
 """Image sequences of a plane, or of changing light: homographies are the truth.
 
-In: HPatches sequences (`1.ppm ... 6.ppm`, `H_1_2 ... H_1_6`), Oxford's (`img1 ...`, `H1to2p ...`), and pairs with points
-made by hand (`A.jpg`, `B.jpg`, `points.txt`). Files count pixels from the first one's centre; homographies leave here in
-COLMAP's convention.
+In: HPatches sequences (`1.ppm ... 6.ppm`, `H_1_2 ... H_1_6`), Oxford's (`img1 ...`, `H1to2p ...`), and pairs with
+points made by hand (`A.jpg`, `B.jpg`, `points.txt`). Files count pixels from the first one's centre; homographies leave
+here in COLMAP's convention.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _SUFFIXES = (".ppm", ".png", ".jpg", ".jpeg", ".pgm", ".tif")
 
 
 @dataclass(frozen=True)
-class Sequence:
+class PlaneSequence:
     """images[0] is the reference; homographies[k - 1] (3, 3) maps its pixels to those of images[k]."""
 
     name: str
@@ -25,7 +25,7 @@ class Sequence:
     homographies: tuple[np.ndarray, ...]
 
 
-def read_sequence(folder: Path) -> Sequence:
+def read_sequence(folder: Path) -> PlaneSequence:
     """One sequence. UserError where an image or a homography is missing, or a matrix is singular."""
     numbers = sorted(int(path.name[4:]) for path in folder.glob("H_1_*") if path.name[4:].isdecimal())
     image, matrix = "{}", "H_1_{}"
@@ -37,10 +37,10 @@ def read_sequence(folder: Path) -> Sequence:
     numbers = [k for k in numbers if k != 1]
     images = [_image(folder, image.format(k)) for k in (1, *numbers)]
     homographies = [read_homography(folder / matrix.format(k)) for k in numbers]
-    return Sequence(folder.name, tuple(images), tuple(homographies))
+    return PlaneSequence(folder.name, tuple(images), tuple(homographies))
 
 
-def read_sequences(folder: Path) -> list[Sequence]:
+def read_sequences(folder: Path) -> list[PlaneSequence]:
     """Every sub-folder that is a sequence, in order of name."""
     found = [
         read_sequence(sub)

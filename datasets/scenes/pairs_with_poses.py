@@ -1,8 +1,8 @@
 """Lists of image pairs with intrinsics and relative pose, as published with SuperGlue (Sarlin et al. 2020).
 
-A line: `name0 name1 rot0 rot1 K0(9) K1(9) T_0to1(16)`, by rows, 38 fields; 2 or 4 fields where there is no ground truth.
+A line: `name0 name1 rot0 rot1 K0(9) K1(9) T_0to1(16)`, by rows, 38 fields; 2 or 4 fields where there is no truth.
 T_0to1 maps camera 0 to camera 1. K belongs to the image as stored and counts from the first pixel's centre. rot k says
-that the image is to be turned by k quarter turns counter-clockwise; `turned_K` and `turned_pose` do the same to K and pose.
+that the image is to be turned by k quarter turns counter-clockwise; `turned_K` and `turned_pose` turn the others.
 """
 
 from dataclasses import dataclass
