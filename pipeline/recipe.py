@@ -28,15 +28,17 @@ class _Strict(BaseModel):
 
 
 class _DetectorBase(_Strict):
-    name: Literal["dog", "keynet", "aliked", "xfeat"] = Field("dog", description="how keypoints are found")
-    max_keypoints: int = Field(8000, ge=8, description="keypoints kept in a photograph")
+    name: Literal["dog", "keynet", "aliked", "xfeat"] = Field(default="dog", description="how keypoints are found")
+    max_keypoints: int = Field(default=8000, ge=8, description="keypoints kept in a photograph")
 
 
 class _DescriptorBase(_Strict):
     name: Literal[
         "desdis", "hardnet", "sosnet", "hynet", "tfeat", "mkd", "rootsift", "sift", "aliked", "xfeat"
-    ] = Field("desdis", description="how keypoints are described")  # fmt: skip
-    weights: str | None = Field(None, description="a shipped name such as desdis-32, official/desdis-32, or a file")
+    ] = Field(default="desdis", description="how keypoints are described")  # fmt: skip
+    weights: str | None = Field(
+        default=None, description="a shipped name such as desdis-32, official/desdis-32, or a file"
+    )
 
 
 def _with_methods(base: type[BaseModel], name: str, registry: dict[str, str]) -> Any:
@@ -62,16 +64,17 @@ class Recipe(_Strict):
     detector: DetectorOptions = Field(default_factory=DetectorOptions)  # type: ignore[valid-type]
     descriptor: DescriptorOptions = Field(default_factory=DescriptorOptions)  # type: ignore[valid-type]
     orientation: Literal["auto", "oriented", "upright"] = Field(
-        "auto", description="angle of the frames: the gradient's, the photograph's, or decided from the photographs"
+        default="auto",
+        description="angle of the frames: the gradient's, the photograph's, or decided from the photographs",
     )
     pairs: PairsOptions = Field(default_factory=PairsOptions)
     matcher: MatcherOptions = Field(default_factory=MatcherOptions)
     verify: VerifyOptions = Field(default_factory=VerifyOptions)
     mapper: MapperOptions = Field(default_factory=MapperOptions)
-    seed: int = Field(0, ge=0, lt=2**31, description="the one seed of everything random")
-    deterministic: bool = Field(False, description="bit-identical results (one thread in bundle adjustment)")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
-    threads: int = Field(0, ge=0, description="CPU threads (0 = all cores)")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="the one seed of everything random")
+    deterministic: bool = Field(default=False, description="bit-identical results (one thread in bundle adjustment)")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    threads: int = Field(default=0, ge=0, description="CPU threads (0 = all cores)")
 
     @model_validator(mode="after")
     def _whole_image_methods_describe_themselves(self) -> "Recipe":

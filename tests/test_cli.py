@@ -100,6 +100,6 @@ def test_an_empty_folder_is_a_mistake(tmp_path):
 
 def test_nothing_to_reconstruct_is_status_3(tmp_path):
     images, output = noise(tmp_path / "images", 3), tmp_path / "output"
-    done = reconstruct("--images", images, "--output", output, "detector.max_keypoints=200")
+    done = reconstruct("--images", images, "--output", output, "descriptor.name=rootsift", "detector.max_keypoints=200")
     assert done.returncode == 3, done.stdout + done.stderr
     assert (output / "report.json").is_file()

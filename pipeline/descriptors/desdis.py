@@ -11,8 +11,8 @@ class DesDis:
 
     class Options(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
-        magnification: float = Field(9.0, gt=0, le=64, description="patch half-width in sigmas of the frame")
-        runtime: Literal["auto", "torch", "onnx"] = Field("auto", description="how the network is run")
+        magnification: float = Field(default=9.0, gt=0, le=64, description="patch half-width in sigmas of the frame")
+        runtime: Literal["auto", "torch", "onnx"] = Field(default="auto", description="how the network is run")
 
     max_ratio = 0.9
 

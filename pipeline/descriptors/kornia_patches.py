@@ -20,9 +20,9 @@ class _PatchNetwork:
 
     class Options(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
-        magnification: float = Field(6.0, gt=0, le=64, description="patch half-width in sigmas of the frame")
+        magnification: float = Field(default=6.0, gt=0, le=64, description="patch half-width in sigmas of the frame")
         intensity: float = Field(
-            255.0, gt=0, le=255, description="grey value that white becomes in the patches the network sees"
+            default=255.0, gt=0, le=255, description="grey value that white becomes in the patches the network sees"
         )
 
     max_ratio = 0.9
@@ -131,11 +131,13 @@ class MKD(_PatchNetwork):
 
     class Options(_PatchNetwork.Options):
         kernel: Literal["cart", "polar", "concat"] = Field(
-            "concat", description="coordinates of the kernels: cartesian, polar, or both"
+            default="concat", description="coordinates of the kernels: cartesian, polar, or both"
         )
-        whitening: Literal["pcawt", "pcaws", "pca", "lw"] = Field("pcawt", description="which whitening is applied")
+        whitening: Literal["pcawt", "pcaws", "pca", "lw"] = Field(
+            default="pcawt", description="which whitening is applied"
+        )
         training_set: Literal["liberty", "notredame", "yosemite"] = Field(
-            "liberty", description="patches that the whitening was learned on"
+            default="liberty", description="patches that the whitening was learned on"
         )
 
     def _network(self, weights: str | None) -> tuple[Any, str]:

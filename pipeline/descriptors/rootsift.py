@@ -20,7 +20,7 @@ class SIFT:
         import cv2
 
         self._cv2 = cv2
-        self._sift = cv2.SIFT_create(
+        self._sift = cv2.SIFT.create(
             nfeatures=0,
             nOctaveLayers=_LAYERS,
             contrastThreshold=0.04,

@@ -27,12 +27,16 @@ class Aliked:
     class Options(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
         model: Literal["aliked-t16", "aliked-n16", "aliked-n16rot", "aliked-n32"] = Field(
-            "aliked-n16", description="network; n16rot was trained for turned images, t16 is the small one"
+            default="aliked-n16", description="network; n16rot was trained for turned images, t16 is the small one"
         )
-        weights: Path | None = Field(None, description="weights file of that network (default: kornia's download)")
-        min_score: float = Field(0.2, gt=0, le=1, description="smallest detection score")
-        nms_radius: int = Field(2, ge=1, le=16, description="no two keypoints closer than this, pixels")
-        sigma: float = Field(4.0, gt=0, le=64, description="scale given to the frames, pixels (for other descriptors)")
+        weights: Path | None = Field(
+            default=None, description="weights file of that network (default: kornia's download)"
+        )
+        min_score: float = Field(default=0.2, gt=0, le=1, description="smallest detection score")
+        nms_radius: int = Field(default=2, ge=1, le=16, description="no two keypoints closer than this, pixels")
+        sigma: float = Field(
+            default=4.0, gt=0, le=64, description="scale given to the frames, pixels (for other descriptors)"
+        )
 
     max_ratio = 0.95
 

@@ -14,12 +14,12 @@ class Dog:
     class Options(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
         contrast_threshold: float = Field(
-            0.0067, ge=0, le=1, description="weakest response kept, of the grey range (COLMAP's peak threshold)"
+            default=0.0067, ge=0, le=1, description="weakest response kept, of the grey range (COLMAP's peak threshold)"
         )
-        edge_threshold: float = Field(10.0, gt=1, description="largest ratio of the principal curvatures")
-        max_orientations: int = Field(2, ge=1, le=4, description="frames kept at one place")
+        edge_threshold: float = Field(default=10.0, gt=1, description="largest ratio of the principal curvatures")
+        max_orientations: int = Field(default=2, ge=1, le=4, description="frames kept at one place")
         selection: Literal["strongest", "even"] = Field(
-            "strongest", description="what stays when the budget cuts: the strongest, or evenly over the image"
+            default="strongest", description="what stays when the budget cuts: the strongest, or evenly over the image"
         )
 
     def __init__(self, options: Options, max_keypoints: int, device: str = "cpu"):
@@ -27,7 +27,7 @@ class Dog:
 
         self.options, self.max_keypoints = options, max_keypoints
         # Without precise upscale OpenCV reports every centre 0.25 px off.
-        self._sift = cv2.SIFT_create(
+        self._sift = cv2.SIFT.create(
             nfeatures=0,
             nOctaveLayers=3,
             contrastThreshold=options.contrast_threshold,
@@ -51,7 +51,7 @@ class Dog:
         c, s, sigma = np.cos(angle), np.sin(angle), table[:, 2]
         lafs = np.empty((len(table), 2, 3), np.float32)
         lafs[:, 0, 0], lafs[:, 0, 1], lafs[:, 1, 0], lafs[:, 1, 1] = sigma * c, -sigma * s, sigma * s, sigma * c
-        lafs[:, :, 2] = table[:, :2] + 0.5  # OpenCV counts from the centre of the top-left pixel, COLMAP from its corner
+        lafs[:, :, 2] = table[:, :2] + 0.5  # OpenCV counts from the top-left pixel's centre, COLMAP from its corner
         return Detected(lafs, table[:, 4].astype(np.float32))
 
 

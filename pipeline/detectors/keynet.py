@@ -30,16 +30,22 @@ class KeyNet:
 
     class Options(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
-        weights: Path | None = Field(None, description="Key.Net's weights file (default: kornia's download)")
+        weights: Path | None = Field(default=None, description="Key.Net's weights file (default: kornia's download)")
         orientation: Literal["gradient", "orinet", "none"] = Field(
-            "gradient", description="angle of a frame: the dominant gradient, OriNet's answer, or none (upright)"
+            default="gradient", description="angle of a frame: dominant gradient, OriNet's answer, or none (upright)"
         )
-        orinet_weights: Path | None = Field(None, description="OriNet's weights file (default: kornia's download)")
-        affine: bool = Field(False, description="affine shape by AffNet instead of circles")
-        affnet_weights: Path | None = Field(None, description="AffNet's weights file (default: kornia's download)")
-        sigma: float = Field(_RADIUS / 6, gt=0, le=64, description="scale of a frame in pixels of its pyramid level")
-        upscale: bool = Field(True, description="search the image enlarged by the square root of 2 too")
-        pyramid_levels: int = Field(4, ge=0, le=8, description="smaller levels, each 0.71 of the one before")
+        orinet_weights: Path | None = Field(
+            default=None, description="OriNet's weights file (default: kornia's download)"
+        )
+        affine: bool = Field(default=False, description="affine shape by AffNet instead of circles")
+        affnet_weights: Path | None = Field(
+            default=None, description="AffNet's weights file (default: kornia's download)"
+        )
+        sigma: float = Field(
+            default=_RADIUS / 6, gt=0, le=64, description="scale of a frame in pixels of its pyramid level"
+        )
+        upscale: bool = Field(default=True, description="search the image enlarged by the square root of 2 too")
+        pyramid_levels: int = Field(default=4, ge=0, le=8, description="smaller levels, each 0.71 of the one before")
 
     def __init__(self, options: Options, max_keypoints: int, device: str = "cpu"):
         import kornia.feature as KF

@@ -21,9 +21,13 @@ class XFeat:
 
     class Options(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
-        weights: Path | None = Field(None, description="weights file (default: kornia's download)")
-        min_score: float = Field(0.05, ge=0, le=1, description="keypoint probability that a keypoint must exceed")
-        sigma: float = Field(4.0, gt=0, le=64, description="scale given to the frames, pixels (for other descriptors)")
+        weights: Path | None = Field(default=None, description="weights file (default: kornia's download)")
+        min_score: float = Field(
+            default=0.05, ge=0, le=1, description="keypoint probability that a keypoint must exceed"
+        )
+        sigma: float = Field(
+            default=4.0, gt=0, le=64, description="scale given to the frames, pixels (for other descriptors)"
+        )
 
     max_ratio = 0.95
 

@@ -11,20 +11,28 @@ from pydantic import BaseModel, ConfigDict, Field
 class MapperOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: Literal["incremental", "global", "hierarchical"] = Field(
-        "incremental", description="how models are built from verified pairs"
+        default="incremental", description="how models are built from verified pairs"
     )
     attempts: int = Field(
-        5, ge=1, le=50, description="incremental: starts tried when intrinsics are unknown or a model is small"
+        default=5, ge=1, le=50, description="incremental: starts tried when intrinsics are unknown or a model is small"
     )
     attempts_max_images: int = Field(
-        60, ge=0, description="incremental: above so many photographs one good start is enough"
+        default=60, ge=0, description="incremental: above so many photographs one good start is enough"
     )
-    min_model_size: int = Field(3, ge=2, description="smallest model kept, in images")
-    init_min_tri_angle: float = Field(16.0, gt=0, le=90, description="incremental: degrees between the first two views")
-    init_min_num_inliers: int = Field(100, ge=8, description="incremental: matches between the first two views")
-    abs_pose_min_num_inliers: int = Field(30, ge=6, description="incremental: 2D-3D matches to register a photograph")
-    filter_max_reproj_error: float = Field(4.0, gt=0, description="points with a larger error in pixels are dropped")
-    refine_principal_point: bool = Field(False, description="also refine the principal point of unknown cameras")
+    min_model_size: int = Field(default=3, ge=2, description="smallest model kept, in images")
+    init_min_tri_angle: float = Field(
+        default=16.0, gt=0, le=90, description="incremental: degrees between the first two views"
+    )
+    init_min_num_inliers: int = Field(default=100, ge=8, description="incremental: matches between the first two views")
+    abs_pose_min_num_inliers: int = Field(
+        default=30, ge=6, description="incremental: 2D-3D matches to register a photograph"
+    )
+    filter_max_reproj_error: float = Field(
+        default=4.0, gt=0, description="points with a larger error in pixels are dropped"
+    )
+    refine_principal_point: bool = Field(
+        default=False, description="also refine the principal point of unknown cameras"
+    )
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,20 @@ Pair = tuple[str, str]
 class PairsOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: Literal["exhaustive", "sequential", "from_file", "from_reference"] = Field(
-        "exhaustive", description="which photographs are matched with which"
+        default="exhaustive", description="which photographs are matched with which"
     )
-    overlap: int = Field(10, ge=1, description="sequential: each photograph with its next so many")
-    quadratic: bool = Field(True, description="sequential: also with those 1, 2, 4, 8, ... further on")
-    loop_step: int = Field(10, ge=0, description="sequential: every so many-th photograph with all such (0 = never)")
-    file: Path | None = Field(None, description="from_file: text file, two names a line")
-    max_angle: float = Field(45.0, gt=0, le=180, description="from_reference: largest angle between viewing directions")
-    max_neighbours: int = Field(20, ge=1, description="from_reference: nearest cameras taken for each photograph")
+    overlap: int = Field(default=10, ge=1, description="sequential: each photograph with its next so many")
+    quadratic: bool = Field(default=True, description="sequential: also with those 1, 2, 4, 8, ... further on")
+    loop_step: int = Field(
+        default=10, ge=0, description="sequential: every so many-th photograph with all such (0 = never)"
+    )
+    file: Path | None = Field(default=None, description="from_file: text file, two names a line")
+    max_angle: float = Field(
+        default=45.0, gt=0, le=180, description="from_reference: largest angle between viewing directions"
+    )
+    max_neighbours: int = Field(
+        default=20, ge=1, description="from_reference: nearest cameras taken for each photograph"
+    )
 
 
 PAIRINGS: dict[str, Callable[[list[str], PairsOptions, Reference | None], list[Pair]]] = {
