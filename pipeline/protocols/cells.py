@@ -94,7 +94,7 @@ def _multiview(cell: Cell, seed: int) -> dict[str, Any]:
     from pipeline.run import run
 
     files = _files(cell)
-    report = run(Recipe.model_validate(cell.options(seed)), output=cell.run, overwrite=True, **files)
+    report = run(Recipe.model_validate(cell.options(seed)), output=cell.run, overwrite=True, html=False, **files)
     work = Workspace(cell.run)
     result: dict[str, Any] = {"scores": _model_scores(report["models"], report["images"]["used"])}
     if report["accuracy"]:
