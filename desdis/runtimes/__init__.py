@@ -9,7 +9,7 @@ from desdis.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-NAMES = ("torch", "onnx")
+NAMES = ("torch", "onnx", "bf16")
 
 
 class Runtime(Protocol):
@@ -21,19 +21,23 @@ class Runtime(Protocol):
 
 
 def make(network: "nn.Module", runtime: str = "auto", device: str = "cpu") -> Runtime:
-    """The network in a runtime. "auto": ONNX Runtime on the CPU where it is installed and knows the network, else
-    torch. Raises UserError when the runtime that was asked for is not there."""
+    """The network in a runtime. "auto" takes on the CPU the first that is there and knows the network of bf16 (CPUs
+    with AVX512-BF16), onnx (ONNX Runtime) and torch; on a GPU torch. Raises UserError when the one that was asked for
+    is not there."""
+    from desdis.runtimes.bf16 import Bf16Runtime
     from desdis.runtimes.torch import TorchRuntime
 
     if runtime not in ("auto", *NAMES):
         raise UserError(f"no runtime called {runtime!r}: auto, {', '.join(NAMES)}")
-    if runtime == "torch" or (runtime == "auto" and device != "cpu"):
-        return TorchRuntime(network, device)
-    try:
-        from desdis.runtimes.onnx import OnnxRuntime
+    for name in [runtime] if runtime != "auto" else ["bf16", "onnx", "torch"] if device == "cpu" else ["torch"]:
+        try:
+            if name == "bf16":
+                return Bf16Runtime(network, device)
+            if name == "onnx":
+                from desdis.runtimes.onnx import OnnxRuntime
 
-        return OnnxRuntime(network, device)
-    except (ImportError, TypeError, ValueError) as error:
-        if runtime == "auto":
-            return TorchRuntime(network, device)
-        raise UserError(f"runtime onnx: {error}") from error
+                return OnnxRuntime(network, device)
+        except (ImportError, TypeError, ValueError) as error:
+            if runtime != "auto":
+                raise UserError(f"runtime {name}: {error}; runtime auto takes what there is") from error
+    return TorchRuntime(network, device)

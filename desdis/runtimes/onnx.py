@@ -10,7 +10,7 @@ from desdis import architectures
 from desdis.runtimes import protobuf
 from desdis.runtimes.fold import fold
 
-CHUNK = 512
+CHUNK = 128  # patches at once: activations stay in the second-level cache
 
 
 class Graph:
