@@ -43,7 +43,7 @@ class Cell:
 
     def hash(self, seed: int) -> str:
         """Of everything that decides the cell's result: another hash means that it must run again."""
-        asked = [self.scene.model_dump(), self.method.model_dump(), self.options(seed)]
+        asked = [self.scene.model_dump(exclude={"methods"}), self.method.model_dump(), self.options(seed)]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     def options(self, seed: int) -> dict[str, Any]:
