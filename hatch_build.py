@@ -12,7 +12,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
-OPENCV_MINIMUM = "4.10"
+OPENCV_MINIMUM = "4.11"
 APPLICATION = ("run_reconstruction.py", "pipeline", "datasets", "configs")
 
 
