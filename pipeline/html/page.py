@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.html import figures, pictures, scene
-from pipeline.html.contents import Contents, read_contents
-from pipeline.html.render import best_eye, draw_model
+from pipeline.html.contents import Contents, SparseModel, read_contents
+from pipeline.html.render import Eye, best_eye, draw_model
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -26,8 +26,10 @@ def reconstruction_page(output: Path, report: dict[str, Any]) -> str:
     accuracy = report.get("accuracy") or None
     drawn = _figures(contents, report, accuracy)
     packed = scene.packed(contents)
+    still = None
     if packed and contents.model:
         eye = best_eye(contents.model, 1180, 640)
+        still = _still(contents.model, eye)
         packed["eye"] = {"position": eye.position.round(4).tolist(), "target": eye.target.round(4).tolist()}
     links = ["report.json", "recipe.yaml", "run.log", "points.ply", "sparse/0", "features.h5", "matches.h5",
              "database.db"]  # fmt: skip
@@ -40,7 +42,7 @@ def reconstruction_page(output: Path, report: dict[str, Any]) -> str:
         contents=contents,
         drawn=drawn,
         scene=packed,
-        still=_still(contents),
+        still=still,
         cards=pictures.gallery(contents),
         pairs=pictures.telling_pairs(contents),
         links=[name for name in links if (output / name).exists()],
@@ -147,9 +149,7 @@ def _by_pair(errors: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, An
     return {names: e for e in errors for names in (tuple(e["names"]), tuple(reversed(e["names"])))}
 
 
-def _still(contents: Contents) -> str | None:
+def _still(model: SparseModel, eye: Eye) -> str:
     """The picture that stands for the 3D view on paper and without WebGL."""
-    if contents.model is None or not contents.model.views:
-        return None
-    picture = draw_model(contents.model, 1200, 675, background=(244, 246, 249), frusta=(37, 99, 168))
+    picture = draw_model(model, 1180, 640, eye, background=(244, 246, 249), frusta=(37, 99, 168))
     return pictures.data_uri(np.ascontiguousarray(picture[..., ::-1]), 82)
