@@ -7,8 +7,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow eac
 
 import argparse
 import logging
+import shutil
 import signal
 import sys
+import textwrap
 from pathlib import Path
 
 DONE, USER_ERROR, NOTHING_RECONSTRUCTED, INTERRUPTED = 0, 2, 3, 130
@@ -37,10 +39,14 @@ class _Help(argparse.Action):
     def __call__(self, parser, *_):
         from pipeline.recipe import options_table
 
-        rows = list(options_table())
-        width = max(len(key) + len(default) for key, default, _ in rows[:60]) + 3
-        lines = [f"  {f'{key}={default}':<{min(width, 44)}}  {text}" for key, default, text in rows]
-        parser.epilog = "options (KEY=VALUE, with their defaults):\n" + "\n".join(lines) + "\n\n" + EXIT_CODES
+        width = min(110, shutil.get_terminal_size().columns)
+        parser.epilog = "options (KEY=VALUE, with their defaults):\n"
+        for key, default, text in options_table():
+            left = f"  {key}={default}"
+            left = f"{left:<40}" if len(left) < 39 else f"{left}\n{'':40}"
+            body = textwrap.wrap(text, max(30, width - 40)) or [""]
+            parser.epilog += left + f"\n{'':40}".join(body) + "\n"
+        parser.epilog += "\n" + EXIT_CODES
         parser.print_help()
         parser.exit()
 
@@ -55,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--images", type=Path, required=True, metavar="DIR", help="photographs (or one video file)")
     made.add_argument("--output", type=Path, metavar="DIR", help="result folder (reconstructions/<folder name>)")
-    made.add_argument("--config", type=Path, metavar="RECIPE", help="YAML recipe, such as configs/reconstruct/fast.yaml")
+    made.add_argument("--config", type=Path, metavar="RECIPE", help="YAML recipe, as in configs/reconstruct/")
     made.add_argument("--reference", type=Path, metavar="PATH", help="known poses: the report then says how accurate")
     made.add_argument("--cameras", type=Path, metavar="PATH", help="known intrinsics, which then stay fixed")
     made.add_argument("--masks", type=Path, metavar="DIR", help="masks named <image>.png; black is not used")

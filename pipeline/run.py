@@ -31,10 +31,13 @@ def run(
     strict: bool = False,
     console: Console | None = None,
     last: str = "report",
+    html: bool = True,
 ) -> dict[str, Any]:
     """Reconstruct the photographs of a folder (or the frames of a video); returns the report.
 
-    last="match" ends after the matches (for stereo benchmarks and exports) and returns an empty report. What an earlier run into the same output has done is not done again. Raises UserError for what the user can mend.
+    last="match" ends after the matches (for stereo benchmarks and exports) and returns an empty report;
+    html=False leaves report.html out. What an earlier run into the same output has done is not done again. Raises
+    UserError for what the user can mend.
     """
     from datasets.scenes.reference import read_reference
     from pipeline.colmap_log import colmap_log_to
@@ -107,7 +110,8 @@ def run(
             recipe, survey, keypoints, _orientation_report(recipe, decided), two_views, models, notes, accuracy,
             weights_sha256, reference, work,
         )  # fmt: skip
-        _write_html(output, result)
+        if html:
+            _write_html(output, result)
     summary(console, result, str(output))
     return result
 

@@ -23,7 +23,7 @@ def hierarchical(task: MappingTask, options: MapperOptions) -> list[str]:
     return ["hierarchical mapper"]
 
 
-def _in_child(function, task: MappingTask, options: MapperOptions) -> None:  # noqa: ANN001
+def _in_child(function, task: MappingTask, options: MapperOptions) -> None:
     child = multiprocessing.get_context("spawn").Process(target=function, args=(task, options))
     child.start()
     try:
@@ -57,7 +57,7 @@ def _run_hierarchical(task: MappingTask, options: MapperOptions) -> None:
     _collect(pycolmap.hierarchical_mapping, task, settings)
 
 
-def _collect(mapping, task: MappingTask, settings) -> None:  # noqa: ANN001
+def _collect(mapping, task: MappingTask, settings) -> None:
     scratch: Path = task.output.with_name(task.output.name + ".tmp")
     scratch.mkdir(exist_ok=True)
     models = mapping(task.database, task.images, scratch, settings)

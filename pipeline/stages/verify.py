@@ -8,13 +8,10 @@ with many of them some dozens always fit some geometry.
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import h5py
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from desdis.errors import UserError
-from pipeline.files import features as feature_files
-from pipeline.files import matches as match_files
 from pipeline.types import Survey, TwoView
 from pipeline.workspace import Workspace
 
@@ -23,12 +20,15 @@ _BATCH = 256  # pairs in one transaction: what a kill can cost
 
 class VerifyOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-    max_error: float = Field(4.0, gt=0, le=100, description="largest distance to the epipolar line, pixels")
-    min_num_inliers: int = Field(15, ge=8, description="fewer inlier matches are no verified pair")
+    max_error: float = Field(default=4.0, gt=0, le=100, description="largest distance to the epipolar line, pixels")
+    min_num_inliers: int = Field(default=15, ge=8, description="fewer inlier matches are no verified pair")
     min_confidence: float = Field(
-        0.2, ge=0, lt=1, description="1 - (inliers that random matches reach) / inliers; less is no verified pair"
+        default=0.2,
+        ge=0,
+        lt=1,
+        description="1 - (inliers that random matches reach) / inliers; less is no verified pair",
     )
-    max_num_trials: int = Field(10000, ge=100, description="RANSAC trials")
+    max_num_trials: int = Field(default=10000, ge=100, description="RANSAC trials")
 
 
 def random_inliers(num_matches: int, longest_side: int, max_error: float) -> float:
@@ -57,7 +57,11 @@ def verify(
 
     Results do not depend on the number of threads: each pair has its own seeded RANSAC in one thread.
     """
+    import h5py
     import pycolmap
+
+    from pipeline.files import features as feature_files
+    from pipeline.files import matches as match_files
 
     ids = {photo.name: index for index, photo in enumerate(survey.photos, 1)}
     cameras = {camera_id: _colmap_camera(survey, camera_id) for camera_id in survey.cameras}
@@ -98,7 +102,7 @@ def verify(
                         progress(len(pairs) - len(missing) + done)
 
 
-def two_view_geometry(camera1, points1, camera2, points2, indices, options: VerifyOptions, seed: int):  # noqa: ANN001, ANN201
+def two_view_geometry(camera1, points1, camera2, points2, indices, options: VerifyOptions, seed: int):
     """pycolmap's two-view geometry of one pair; a pair no better than chance comes back DEGENERATE, without inliers."""
     import pycolmap
 
@@ -127,24 +131,19 @@ def read_two_views(work: Workspace, options: VerifyOptions) -> list[TwoView]:
     with pycolmap.Database.open(work.database) as database:
         images = {image.image_id: image for image in database.read_all_images()}
         cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
+        geometries = dict(zip(*database.read_two_view_geometries(), strict=True))  # those with inliers
         found = []
-        for pair_id, geometry in zip(*database.read_two_view_geometries(), strict=True):
-            a, b = pycolmap.pair_id_to_image_pair(pair_id)
-            matches, inliers = len(database.read_matches(a, b)), np.asarray(geometry.inlier_matches, np.int32)
-            longest = _longest(*(cameras[images[i].camera_id] for i in (a, b)))
-            found.append(
-                TwoView(
-                    (images[a].name, images[b].name),
-                    names[int(geometry.config)],
-                    inliers.reshape(-1, 2),
-                    matches,
-                    confidence(len(inliers), matches, longest, options.max_error),
-                )
-            )
+        for pair_id, num_matches in zip(*database.read_num_matches(), strict=True):
+            a, b = (images[i] for i in pycolmap.pair_id_to_image_pair(pair_id))
+            geometry = geometries.get(pair_id, pycolmap.TwoViewGeometry())
+            inliers = np.asarray(geometry.inlier_matches, np.int32).reshape(-1, 2)
+            longest = _longest(cameras[a.camera_id], cameras[b.camera_id])
+            sure = confidence(len(inliers), num_matches, longest, options.max_error)
+            found.append(TwoView((a.name, b.name), names[int(geometry.config)], inliers, num_matches, sure))
     return sorted(found, key=lambda view: view.names)
 
 
-def _longest(camera1, camera2) -> int:  # noqa: ANN001
+def _longest(camera1, camera2) -> int:
     """The longer side of the smaller of two images."""
     return min(max(camera1.width, camera1.height), max(camera2.width, camera2.height))
 
@@ -166,7 +165,7 @@ def checked_matches(indices: np.ndarray, first: np.ndarray, second: np.ndarray, 
     return np.unique(indices, axis=0).astype(np.int32)
 
 
-def _colmap_camera(survey: Survey, camera_id: int):  # noqa: ANN202
+def _colmap_camera(survey: Survey, camera_id: int):
     import pycolmap
 
     camera = survey.cameras[camera_id]
@@ -179,7 +178,7 @@ def _colmap_camera(survey: Survey, camera_id: int):  # noqa: ANN202
     return made
 
 
-def _write_photos(database, survey: Survey, cameras: dict, keypoints: dict, ids: dict[str, int]) -> None:  # noqa: ANN001
+def _write_photos(database, survey: Survey, cameras: dict, keypoints: dict, ids: dict[str, int]) -> None:
     import pycolmap
 
     for camera in cameras.values():

@@ -1,0 +1,137 @@
+"""The whole row of stages on a rendered scene."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pycolmap
+import pytest
+
+import run_reconstruction
+from desdis.errors import UserError
+from pipeline.files import features as feature_files
+from pipeline.mappers.models import read_poses
+from pipeline.recipe import load_recipe
+from pipeline.run import run
+
+SMALL = ["descriptor.name=rootsift", "detector.max_keypoints=1000", "deterministic=true"]
+
+
+@pytest.fixture(scope="module")
+def finished(rendered_scene, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "whole"
+    report = run(
+        load_recipe(None, SMALL), rendered_scene / "images", output, reference=rendered_scene / "cameras",
+        cameras=rendered_scene / "cameras",
+    )  # fmt: skip
+    return output, report
+
+
+def test_the_model_is_right(finished):
+    _, report = finished
+    assert len(report["models"]) == 1 and report["models"][0]["registered_images"] == 6
+    assert report["models"][0]["points3D"] > 100
+    assert report["accuracy"]["maa_10"] > 0.9 and report["accuracy"]["median_pose_error_deg"] < 0.5
+
+
+def test_everything_lies_where_it_is_promised(finished):
+    output, report = finished
+    for name in ("features.h5", "pairs.txt", "matches.h5", "database.db", "sparse/0", "points.ply", "report.json",
+                 "report.html", "run.log", "recipe.yaml"):  # fmt: skip
+        assert (output / name).exists(), name
+    assert json.loads((output / "report.json").read_text()) == report
+    assert report["images"]["found"] == report["images"]["used"] == 6
+    for name in ("survey", "extract", "pair", "match", "verify", "reconstruct", "evaluate"):
+        assert report["stages"][name]["seconds"] >= 0 and report["stages"][name]["peak_memory_mib"] > 0
+    assert report["view_graph"]["components"] == [sorted(report["models"][0]["images"])]
+    assert load_recipe(output / "recipe.yaml").hash == report["recipe_hash"]
+
+
+def test_known_intrinsics_stay_fixed(finished, rendered_scene):
+    output, _ = finished
+    true = pycolmap.Reconstruction(rendered_scene / "sparse")
+    estimated = pycolmap.Reconstruction(output / "sparse" / "0")
+    expected = next(iter(true.cameras.values())).calibration_matrix()
+    for camera in estimated.cameras.values():
+        np.testing.assert_array_equal(camera.calibration_matrix(), expected)
+
+
+def test_the_same_command_twice_is_bit_identical(finished, rendered_scene, tmp_path):
+    from tests.kill_and_resume import contents
+
+    run(load_recipe(None, SMALL), rendered_scene / "images", tmp_path / "again", cameras=rendered_scene / "cameras")
+    assert contents(finished[0]) == contents(tmp_path / "again")
+
+
+def test_running_again_does_nothing_twice_and_a_changed_option_is_named(finished, rendered_scene, tmp_path):
+    output = tmp_path / "copy"
+    shutil.copytree(finished[0], output)
+    model = output / "sparse" / "0" / "images.bin"
+    mapped = model.stat().st_mtime_ns
+    given = {"reference": rendered_scene / "cameras", "cameras": rendered_scene / "cameras"}
+    again = run(load_recipe(None, SMALL), rendered_scene / "images", output, **given)
+    assert again["models"] == finished[1]["models"]
+    assert model.stat().st_mtime_ns == mapped
+    changed = load_recipe(None, [*SMALL, "verify.max_error=3"])
+    with pytest.raises(UserError, match=r"verify\.max_error: 4\.0 -> 3\.0"):
+        run(changed, rendered_scene / "images", output, **given)
+    redone = run(changed, rendered_scene / "images", output, overwrite=True, **given)
+    assert redone["recipe"]["verify.max_error"] == 3.0 and model.stat().st_mtime_ns > mapped
+    with pytest.raises(UserError, match=r"detector\.max_keypoints"):
+        run(load_recipe(None, [*SMALL, "detector.max_keypoints=500"]), rendered_scene / "images", output, **given)
+
+
+def test_photographs_turned_by_quarters_lose_nothing_with_auto(finished, rendered_scene, tmp_path):
+    """The same scene with every second photograph turned: upright frames alone would lose them."""
+    for index, path in enumerate(sorted((rendered_scene / "images").iterdir())):
+        image = cv2.imread(str(path))
+        (tmp_path / "images").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "images" / path.name), np.rot90(image, index % 2).copy())
+    report = run(load_recipe(None, SMALL), tmp_path / "images", tmp_path / "out")
+    assert report["models"][0]["registered_images"] == 6
+    assert report["orientation"]["pairs"]["oriented"] >= 6
+
+
+@pytest.mark.parametrize("mapper", ["global", "hierarchical"])
+def test_other_mappers(finished, rendered_scene, tmp_path, mapper):
+    output = tmp_path / "copy"
+    shutil.copytree(finished[0], output)
+    report = run(
+        load_recipe(None, [*SMALL, f"mapper.name={mapper}"]), rendered_scene / "images", output,
+        reference=rendered_scene / "cameras", cameras=rendered_scene / "cameras", overwrite=True,
+    )  # fmt: skip
+    assert report["models"][0]["registered_images"] == 6 and report["accuracy"]["maa_10"] > 0.9
+
+
+def test_unrelated_photographs_are_not_joined(tmp_path):
+    from tests.pipeline.pictures import picture
+
+    (tmp_path / "images").mkdir()
+    for seed in range(3):
+        cv2.imwrite(str(tmp_path / "images" / f"{seed}.png"), picture(480, 640, seed))
+    report = run(load_recipe(None, [*SMALL, "matcher.max_ratio=1"]), tmp_path / "images", tmp_path / "out")
+    assert report["models"] == [] and report["view_graph"]["verified_pairs"] == 0
+    assert {item["name"] for item in report["images"]["not_registered"]} == {"0.png", "1.png", "2.png"}
+    assert all("too few inliers" in item["reason"] for item in report["images"]["not_registered"])
+    assert run_reconstruction.main(
+        ["--images", str(tmp_path / "images"), "--output", str(tmp_path / "out"), *SMALL, "matcher.max_ratio=1"]
+    ) == run_reconstruction.NOTHING_RECONSTRUCTED  # fmt: skip
+
+
+def test_features_carry_their_provenance(finished):
+    import h5py
+
+    output, _ = finished
+    with h5py.File(output / "features.h5", "r") as file:
+        manifest = json.loads(file.attrs["manifest"])
+        assert manifest["options"]["detector.max_keypoints"] == 1000 and len(manifest["hash"]) == 64
+    assert len(feature_files.names(output / "features.h5")) == 6
+    assert len(read_poses(output / "sparse" / "0")) == 6
+
+
+def test_exit_codes(tmp_path, capsys):
+    assert run_reconstruction.main(["--images", str(tmp_path / "none")]) == run_reconstruction.USER_ERROR
+    assert run_reconstruction.main(["--images", str(tmp_path), "detector.max_keypoint=3"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 2 and "max_keypoints" in error[1]
