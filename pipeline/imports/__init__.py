@@ -90,20 +90,20 @@ def checked_features(
     if descriptors is None:
         if needed:
             raise UserError(f"{where}: has no descriptors; give the matches too (--matches)")
-        descriptors = np.zeros((n, 0), np.float32)
-    if descriptors.ndim != 2 or len(descriptors) != n:
-        raise UserError(f"{where}: {n} keypoints, but descriptors for {descriptors.shape[0]}")
-    if not np.isfinite(descriptors).all():
+    described = np.zeros((n, 0), np.float32) if descriptors is None else descriptors
+    if described.ndim != 2 or len(described) != n:
+        raise UserError(f"{where}: {n} keypoints, but descriptors for {described.shape[0]}")
+    if not np.isfinite(described).all():
         raise UserError(f"{where}: descriptors hold NaN or infinite numbers")
-    if descriptors.shape[1]:
+    if described.shape[1]:
         # The matcher compares unit vectors; what others leave unnormalised (or as bytes) is meant the same way.
-        norms = np.linalg.norm(descriptors.astype(np.float32), axis=1, keepdims=True)
-        descriptors = descriptors / np.maximum(norms, 1e-12)
-    scores = np.zeros(n) if scores is None else scores
+        norms = np.linalg.norm(described.astype(np.float32), axis=1, keepdims=True)
+        described = described / np.maximum(norms, 1e-12)
+    strengths = np.zeros(n) if scores is None else scores
     return Features(
         lafs.astype(np.float32),
-        scores.astype(np.float32),
-        {"oriented": descriptors.astype(np.float32)},
+        strengths.astype(np.float32),
+        {"oriented": described.astype(np.float32)},
         (photo.width, photo.height),
     )
 
