@@ -69,8 +69,7 @@ def estimate_pose(
         return None
     order = np.random.default_rng(seed).permutation(len(x0))
     n0, n1 = normalised(x0, K0)[order], normalised(x1, K1)[order]
-    focal = float(K0[0, 0] + K1[1, 1]) / 2  # as SuperGlue's evaluation takes it
-    E, mask = cv2.findEssentialMat(n0, n1, np.eye(3), cv2.RANSAC, 0.99999, threshold_px / focal, 10000)
+    E, mask = cv2.findEssentialMat(n0, n1, np.eye(3), cv2.RANSAC, 0.99999, threshold_px / mean_focal(K0, K1), 10000)
     if E is None:
         return None
     best: StereoPose | None = None
@@ -82,6 +81,11 @@ def estimate_pose(
             inliers[order] = mask.ravel() > 0
             best, most = StereoPose(Pose(R, t.ravel()), inliers), front
     return best
+
+
+def mean_focal(K0: np.ndarray, K1: np.ndarray) -> float:
+    """Pixels per unit of camera coordinates: fx of one image and fy of the other, as in SuperGlue's evaluation."""
+    return float(K0[0, 0] + K1[1, 1]) / 2
 
 
 def normalised(x: np.ndarray, K: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 from datasets.cameras import Camera, Pose, Reference
 from pipeline.files import features as feature_files
 from pipeline.files import matches as match_files
-from pipeline.protocols.stereo import PosePair, estimate_pose, pairs_of, score_pairs
+from pipeline.protocols.stereo import PosePair, estimate_pose, mean_focal, pairs_of, score_pairs
 from pipeline.types import Features, Matches
 
 K = np.array([[500.0, 0, 320.5], [0, 510, 240.5], [0, 0, 1]])
@@ -34,6 +34,10 @@ def test_pose_of_matches_a_third_of_which_is_wrong():
     assert found.inliers[40:].mean() > 0.7 and found.inliers[:40].mean() < 0.3
     again = estimate_pose(x0, x1, K, K, seed=0)
     assert again is not None and (again.pose.R == found.pose.R).all()
+
+
+def test_the_threshold_is_a_pixel_of_the_mean_focal_length():
+    assert mean_focal(np.diag([500.0, 600, 1]), np.diag([650.0, 700, 1])) == 600
 
 
 def test_too_few_matches_are_a_failure():
