@@ -122,10 +122,11 @@ def _auto(shots: Sequence[Shot]) -> tuple[list[tuple], list[str]]:
     keys: list[tuple] = []
     for shot in shots:
         exif, size = shot.exif, (shot.width, shot.height)
+        taken_alike = exif.make, exif.model, size, exif.focal_mm, exif.focal_35mm
         if _tells(exif):
-            keys.append((exif.make, exif.model, size, exif.focal_mm, exif.focal_35mm))
+            keys.append(taken_alike)
         elif common.get(_folder(shot.name)) == _unordered(shot):
-            keys.append((_folder(shot.name), size))
+            keys.append((_folder(shot.name), *taken_alike))
         else:
             keys.append((shot.name,))
     return keys, notes

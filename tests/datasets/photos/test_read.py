@@ -199,3 +199,26 @@ def test_mask(tmp_path):
     np.testing.assert_array_equal(read_mask(tmp_path / "m.png", 30, 20), stored > 0)
     with pytest.raises(Unreadable, match="the mask is 30x20, its photograph 20x30"):
         read_mask(tmp_path / "m.png", 20, 30)
+
+
+def test_damaged_files_raise_nothing_but_unreadable(picture):
+    """Bytes changed at random, most of them in the headers."""
+    generator = np.random.default_rng(3)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    small = Image.fromarray(picture[:32, :40])
+    files = [encoded(small, kind, exif=exif) for kind in ("JPEG", "PNG", "TIFF", "WEBP")]
+    files += [encoded(small, "BMP"), encoded(small, "PPM"), deep_tiff(picture[:32, :40].astype(np.uint16), 3)]
+    refused = 0
+    for round_ in range(700):
+        data = bytearray(files[round_ % len(files)])
+        for _ in range(generator.integers(1, 5)):
+            data[generator.integers(0, 200 if generator.random() < 0.7 else len(data))] = generator.integers(0, 256)
+        try:
+            rgb = decode(bytes(data), max_pixels=1_000_000).rgb
+        except Unreadable as error:
+            refused += 1
+            assert str(error)
+        else:
+            assert rgb.dtype == np.uint8 and rgb.ndim == 3 and rgb.shape[2] == 3
+    assert refused > 100
