@@ -27,7 +27,7 @@ class MatcherOptions(BaseModel):
     )
     cache_mib: int = Field(default=1024, ge=1, description="descriptors kept in memory between pairs, MiB")
     block: int = Field(
-        default=1024, ge=16, le=65536, description="rows compared at once: memory is block x descriptors x 4 B"
+        default=1024, ge=16, le=65536, description="rows compared at once: memory is block x descriptors x 2 B"
     )
 
 

@@ -1,7 +1,9 @@
 """Nearest neighbours: mutual, with the ratio test (Lowe, IJCV 2004) in both directions, as hloc does it.
 
-The ratio test prunes first: only rows that pass it are looked at from the other side, which costs their share of a full
-comparison. Similarities are computed in blocks of rows, so memory does not grow with the product of the two counts.
+Exact, and nearly all of the arithmetic in half precision. A coarse product of low precision, in blocks that stay in the
+cache, bounds every similarity to within a known error. Rows that cannot pass the tests are dropped by these bounds;
+of the rest, the few columns that can be the nearest or second nearest are compared exactly. Only what passes is looked
+at from the other side.
 """
 
 from typing import TYPE_CHECKING
@@ -13,13 +15,17 @@ from pipeline.matchers import RATIO, Found, MatcherOptions
 if TYPE_CHECKING:
     import torch
 
+GROUPS = 256  # columns are compared by the maxima of interleaved groups: one sweep finds the two best groups
+NOT_UNIT = 0.01  # how far a squared norm may be from 1
+
 
 def match(d0: np.ndarray, d1: np.ndarray, options: MatcherOptions, device: str = "cpu") -> Found:
     """d0 (N, D), d1 (M, D) float32 of unit length (or zero: such a row never matches) to the matches that pass.
 
     i and j match when j is i's nearest, d(i, j) <= max_distance and d(i, j) <= max_ratio x d(i, i's second nearest);
     with `cross_check` also when the same holds seen from j. Where there is no second row, there is no rival and the
-    ratio test passes. Of equally near rows one is taken. Raises ValueError when the dimensions differ.
+    ratio test passes. Of equally near rows the first is taken. Raises ValueError when the dimensions differ or rows
+    are not of unit length.
     """
     import torch
 
@@ -29,44 +35,88 @@ def match(d0: np.ndarray, d1: np.ndarray, options: MatcherOptions, device: str =
     if not len(rows0) or not len(rows1):
         return Found(np.empty((0, 2), np.int32), np.empty(0, np.float32))
     with torch.inference_mode():
-        first = torch.from_numpy(np.ascontiguousarray(d0[rows0], np.float32)).to(device)
-        second = torch.from_numpy(np.ascontiguousarray(d1[rows1], np.float32)).to(device)
-        i = torch.arange(len(first), device=device)
-        j, ratio, good = nearest(first, second, options)
-        i, j, ratio = i[good], j[good], ratio[good]
-        if options.cross_check:
+        first, second = (
+            torch.from_numpy(np.ascontiguousarray(d if len(rows) == len(d) else d[rows], np.float32)).to(device)
+            for d, rows in ((d0, rows0), (d1, rows1))
+        )
+        i, j, ratio = nearest(first, second, options)
+        if options.cross_check and len(i):
             columns, where = j.unique(return_inverse=True)
-            back, back_ratio, good = nearest(second[columns], first, options)
-            mutual = good[where] & (back[where] == i)
-            i, j, ratio = i[mutual], j[mutual], torch.maximum(ratio, back_ratio[where])[mutual]
+            k, back, back_ratio = nearest(second[columns], first, options)
+            theirs = torch.full_like(columns, -1).index_copy_(0, k, back)
+            ratios = ratio.new_ones(len(columns)).index_copy_(0, k, back_ratio)
+            mutual = theirs[where] == i
+            i, j, ratio = i[mutual], j[mutual], torch.maximum(ratio, ratios[where])[mutual]
     indices = np.stack([rows0[i.cpu().numpy()], rows1[j.cpu().numpy()]], axis=1).astype(np.int32)
-    return Found(indices, (1 - ratio).cpu().numpy())
+    return Found(indices, (1 - ratio).float().cpu().numpy())
 
 
 def nearest(
     queries: "torch.Tensor", base: "torch.Tensor", options: MatcherOptions
 ) -> tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]:
-    """Of each query (Q, D): its nearest row of the base (Q,) int64, the ratio of the nearest to the second nearest
-    distance (Q,), and whether it passes the options' tests (Q,) bool."""
+    """The queries (Q, D) that pass the options' tests, ascending: their rows (K,) int64, their nearest rows of the base
+    (K,) int64, and the ratios of nearest to second nearest distance (K,) float64."""
     import torch
 
-    assert options.max_ratio is not None  # the caller knows what suits the descriptor
-    index, ratio, good = [], [], []
-    for part in queries.split(options.block):
-        similarity = part @ base.T
-        s1, j = similarity.max(dim=1)
-        d1 = distance(s1)
-        if len(base) > 1:
-            d2 = distance(similarity.scatter_(1, j[:, None], -torch.inf).amax(dim=1))
-        else:
-            d2 = torch.full_like(d1, torch.inf)
-        index.append(j)
-        # two zero distances: a repeated row, ratio 1
-        ratio.append(torch.where(d2 > 0, d1 / d2, torch.ones_like(d1)))
-        good.append((ratio[-1] <= (options.max_ratio or RATIO)) & (d1 <= options.max_distance))
-    return torch.cat(index), torch.cat(ratio), torch.cat(good)
+    max_ratio = options.max_ratio or RATIO
+    dtype, error = coarse_type(queries.device)
+    off = max(float((d.square().sum(dim=1) - 1).abs().max()) for d in (queries, base))
+    if not off < NOT_UNIT:
+        raise ValueError("descriptors must be finite rows of unit length")
+    groups = max(2, min(GROUPS, len(base)))
+    coarse_base = torch.nn.functional.pad(base, (0, 0, 0, -len(base) % groups)).to(dtype).T
+    rows, columns = [], []
+    for begin in range(0, len(queries), options.block):
+        coarse = queries[begin : begin + options.block].to(dtype) @ coarse_base
+        row, column = candidates(coarse, groups, error + off, max_ratio, options.max_distance)
+        rows.append(row + begin)
+        columns.append(column)
+    row, column = torch.cat(rows), torch.cat(columns)
+    row, column = row[column < len(base)], column[column < len(base)]  # the padding goes
+
+    distance = (queries[row].double() - base[column].double()).norm(dim=1)
+    far = distance.new_full((len(queries),), torch.inf)
+    first = far.scatter_reduce(0, row, distance, "amin")
+    at = distance == first[row]
+    j = torch.full_like(first, len(base), dtype=torch.int64).scatter_reduce(0, row[at], column[at], "amin")
+    others = column != j[row]
+    second = far.scatter_reduce(0, row[others], distance[others], "amin")
+    ratio = torch.where(second > 0, first / second, 1.0)  # a repeated row at distance 0 has a rival
+    i = ((j < len(base)) & (ratio <= max_ratio) & (first <= options.max_distance)).nonzero()[:, 0]
+    return i, j[i], ratio[i]
 
 
-def distance(similarity: "torch.Tensor") -> "torch.Tensor":
-    """Euclidean distance of unit vectors from their inner product."""
-    return (2 - 2 * similarity).clamp_min(0).sqrt()
+def candidates(
+    coarse: "torch.Tensor", groups: int, error: float, max_ratio: float, max_distance: float
+) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """From coarse similarities (R, M), each within `error` of the truth: rows (P,) and columns (P,) int64, in which
+    every row that may pass the tests stands with all columns that may be its two nearest. M is a multiple of `groups`;
+    group g is the columns g, g + groups, ..."""
+    import torch
+
+    # Positive floats are ordered as their bits are, and integers compare four times faster than bfloat16.
+    bits = coarse.view(torch.int32 if coarse.dtype == torch.float32 else torch.int16)
+    maxima = bits.view(len(bits), -1, groups).amax(dim=1).view(coarse.dtype).float()
+    best = maxima.topk(2, dim=1).values
+    reach = best[:, 1] - 2 * error  # the two nearest have at least this, coarsely
+    unordered = reach <= 0  # negative floats are ordered upside down: take the whole row
+    near, rival = 1 - best[:, 0] - error, 1 - best[:, 1] + error  # bounds of half the squared distances
+    alive = ((near <= max_ratio**2 * rival) & (2 * near <= max_distance**2)) | unordered
+    row = alive.nonzero()[:, 0]
+    reach = torch.where(unordered, -torch.inf, reach)[row]
+    r, group = (maxima[row] >= reach[:, None]).nonzero(as_tuple=True)
+    values = coarse.view(len(coarse), -1, groups)[row[r], :, group]
+    p, member = (values >= reach[r, None]).nonzero(as_tuple=True)
+    return row[r[p]], member * groups + group[p]
+
+
+def coarse_type(device: "torch.device") -> tuple["torch.dtype", float]:
+    """The type for the coarse product and the largest error of an inner product of unit vectors: both factors and the
+    result are rounded (2**-9 each in bfloat16, 2**-11 in half precision, sums included with room to spare)."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.float16, 0.003
+    if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
+        return torch.bfloat16, 0.006
+    return torch.float32, 2e-5

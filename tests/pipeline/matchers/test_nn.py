@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.matchers import RATIO, Found, MatcherOptions, match
+from pipeline.matchers import RATIO, Found, MatcherOptions, match, nn
 
 
 def unit(rng: np.random.Generator, n: int, dimensions: int = 32) -> np.ndarray:
@@ -114,6 +115,26 @@ def test_zero_rows_never_match():
     d = unit(np.random.default_rng(0), 6)
     d[[1, 4]] = 0
     assert as_set(match(d, d, MatcherOptions(max_ratio=1.0))) == {(i, i) for i in (0, 2, 3, 5)}
+
+
+@pytest.mark.parametrize("coarse", [(torch.float32, 2e-5), (torch.bfloat16, 0.006), (torch.float16, 0.003)])
+def test_coarse_products_of_any_precision_find_the_same(monkeypatch, coarse):
+    monkeypatch.setattr(nn, "coarse_type", lambda device: coarse)
+    rng = np.random.default_rng(3)
+    d0 = noisy(rng, unit(rng, 1, 128).repeat(700, axis=0), 0.04)  # crowded: many rivals within the error
+    d1 = np.concatenate([noisy(rng, d0[:300], 0.03), noisy(rng, d0[300:], 0.2), unit(rng, 61, 128)])
+    for max_ratio in (0.7, 0.9, 1.0):
+        options = MatcherOptions(max_ratio=max_ratio, block=100)
+        expected = plain(d0, d1, options)
+        assert as_set(match(d0, d1, options)) == expected and len(expected) > 50
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 2.0])
+def test_rows_that_are_not_unit_are_refused(value):
+    d = unit(np.random.default_rng(0), 6)
+    d[2, 3] = value
+    with pytest.raises(ValueError, match="unit length"):
+        match(d, d)
 
 
 def test_other_dimensions_are_refused():
