@@ -92,6 +92,16 @@ def read_scaling_factors(path: Path) -> dict[str, float]:
     return factors
 
 
+def read_test_pairs(path: Path) -> dict[str, tuple[str, str, str]]:
+    """2022's `test.csv`: (batch, image 1, image 2) by sample_id; images lie in `test_images/<batch>/<image>.*`."""
+    pairs: dict[str, tuple[str, str, str]] = {}
+    for row, where in _rows(path, ("sample_id", "batch_id", "image_1_id", "image_2_id")):
+        if row["sample_id"] in pairs:
+            raise UserError(f"{where}: {row['sample_id']} is there twice")
+        pairs[row["sample_id"]] = row["batch_id"], row["image_1_id"], row["image_2_id"]
+    return pairs
+
+
 def read_labels(path: Path, allow_missing: bool = False) -> list[Label]:
     """`train_labels.csv` of 2023, 2024 or 2025 (or a submission), in its order.
 

@@ -38,6 +38,8 @@ def test_2022(tmp_path):
     np.testing.assert_array_equal(pair.F[0], [0, -1, 0])
     factors = table(tmp_path / "s.csv", "scene,scaling_factor", "brandenburg_gate,46.53")
     assert kaggle.read_scaling_factors(factors) == {"brandenburg_gate": 46.53}
+    test = table(tmp_path / "test.csv", "sample_id,batch_id,image_1_id,image_2_id", "g;1;a-b,1,a,b")
+    assert kaggle.read_test_pairs(test) == {"g;1;a-b": ("1", "a", "b")}
 
 
 @pytest.mark.parametrize(
