@@ -69,23 +69,32 @@ class Cell:
 
 def run_cell(cell: Cell, seeds: list[int]) -> None:
     """Run the seeds; an exception of one is written down as its failure and the next one goes on."""
+    matched = False  # a scene of pairs is matched once; only the robust estimation depends on the seed
     for seed in seeds:
         try:
-            result = _score(cell, seed)
+            result = _score(cell, seed, matched)
         except Exception as error:  # whatever a method does must not end the benchmark, nor vanish from it
             traceback.print_exc()
             cell.fail(seed, f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
         else:
+            matched = True
             cell.write(seed, {"status": "done"} | result)
 
 
-def _score(cell: Cell, seed: int) -> dict[str, Any]:
+def _score(cell: Cell, seed: int, matched: bool) -> dict[str, Any]:
     if cell.method.pipeline == "colmap":
         if cell.scene.kind != "multiview":
             raise ValueError("pycolmap's own pipeline reconstructs: it has no scores in scenes of this kind")
         return _colmap(cell, seed)
-    kinds = {"multiview": _multiview, "pairs": _pairs, "homographies": _planes, "homogr_pairs": _planes, "imc": _imc}
-    return kinds[cell.scene.kind](cell, seed)
+    match cell.scene.kind:
+        case "multiview":
+            return _multiview(cell, seed)
+        case "pairs":
+            return _pairs(cell, seed, matched)
+        case "homographies" | "homogr_pairs":
+            return _planes(cell, seed, matched)
+        case "imc":
+            return _imc(cell, seed)
 
 
 def _multiview(cell: Cell, seed: int) -> dict[str, Any]:
@@ -112,23 +121,23 @@ def _multiview(cell: Cell, seed: int) -> dict[str, Any]:
     return _finished(result, work, report["weights_sha256"])
 
 
-def _pairs(cell: Cell, seed: int) -> dict[str, Any]:
+def _pairs(cell: Cell, seed: int, matched: bool) -> dict[str, Any]:
     from pipeline.protocols.scenes import pose_pairs
     from pipeline.protocols.stereo import score_pairs
 
     pairs = pose_pairs(Path(str(cell.scene.pairs)))
-    work = _match_only(cell, [pair.names for pair in pairs])
+    work = _match_only(cell, [pair.names for pair in pairs], matched)
     stereo, cost = work.measure(lambda: score_pairs(work.features, work.matches, pairs, seed))
     result = {"scores": stereo["scores"], "stereo_curve": stereo["curve"], "stereo_pairs": stereo["pairs"]}
     return _finished(result | {"stages": {"stereo": cost}}, work, None)
 
 
-def _planes(cell: Cell, seed: int) -> dict[str, Any]:
+def _planes(cell: Cell, seed: int, matched: bool) -> dict[str, Any]:
     from pipeline.protocols.planes import score_planes
     from pipeline.protocols.scenes import plane_pairs
 
     pairs = plane_pairs(Path(cell.scene.images), cell.scene.kind)
-    work = _match_only(cell, [pair.names for pair in pairs])
+    work = _match_only(cell, [pair.names for pair in pairs], matched)
     planes, cost = work.measure(lambda: score_planes(work.features, work.matches, pairs, seed))
     result = {"scores": planes["scores"], "mma_curve": planes["curve"], "plane_pairs": planes["pairs"]}
     return _finished(result | {"stages": {"homography": cost}}, work, None)
@@ -143,12 +152,14 @@ def _imc(cell: Cell, seed: int) -> dict[str, Any]:
     return _finished(result, Workspace(cell.run), None)
 
 
-def _match_only(cell: Cell, pairs: list[tuple[str, str]]) -> Workspace:
-    """Features and matches of a list of pairs; the seed has no part in them."""
+def _match_only(cell: Cell, pairs: list[tuple[str, str]], matched: bool) -> Workspace:
+    """Features and matches of a list of pairs, unless an earlier seed has them already."""
     from pipeline.protocols.recipe import merged
     from pipeline.recipe import Recipe
     from pipeline.run import run
 
+    if matched:
+        return Workspace(cell.run)
     listed = cell.output / "scenes" / f"{cell.scene.name}-pairs.txt"
     listed.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(listed, "\n".join(f"{a} {b}" for a, b in pairs))
