@@ -54,6 +54,17 @@ def hynet_triplet(
 TRIPLETS = {"hardnet": hardnet_triplet, "sosnet": sosnet_triplet, "hynet": hynet_triplet}
 
 
+def contrast(positive: torch.Tensor, pairs: torch.Tensor, forbidden: torch.Tensor, temperature: float) -> torch.Tensor:
+    """-log of the share that the right partner has among all candidates, exp(cosine / temperature) (van den Oord et
+    al. 2018): every negative of the batch counts, the near ones most.
+
+    positive (B,), pairs and forbidden (B, ways, B): see desdis.mining. Mean over pairs and ways.
+    """
+    others = torch.logsumexp((pairs / temperature).masked_fill(forbidden, -torch.inf), dim=2)
+    right = positive[:, None] / temperature
+    return (torch.logaddexp(others, right) - right).mean()
+
+
 def second_order_similarity(anchors: torch.Tensor, positives: torch.Tensor, neighbours: int = 8) -> torch.Tensor:
     """SOSNet's regulariser: a pair's distances to its neighbours should agree on both sides (Tian et al. 2019, eq. 4).
 

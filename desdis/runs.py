@@ -16,7 +16,9 @@ from desdis.patchsets import PatchSet, read_patch_set
 from desdis.recipe import Recipe
 from desdis.teacher import Teacher
 
-MAY_CHANGE = {"output", "device", "log_every", "validate_every", "save_every"}  # on resuming, without harm
+# What may change on resuming: where things lie, how often one looks, and how long it takes (a run is then another than
+# one that had the new value from the start, but a sound one).
+MAY_CHANGE = {"output", "patches", "validation", "device", "steps", "log_every", "validate_every", "save_every"}
 
 
 def open_sets(recipe: Recipe) -> tuple[PatchSet, PatchSet | None]:

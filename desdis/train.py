@@ -149,9 +149,13 @@ def desdis_loss(
         held = losses.teacher_student_regulariser(m(positive), student_negative, m(teacher_positive), teacher_negative)
         loss = loss + weight * held
         parts["regulariser"] = held
-    if taught is not None and recipe.imitation:
+    imitation = recipe.imitation * max(0.0, 1 - step / (recipe.imitation_end * recipe.steps + 1e-9))
+    if taught is not None and imitation > 0:
         parts["imitation"] = losses.imitation(a, taught[0]) + losses.imitation(p, taught[1])
-        loss = loss + recipe.imitation * parts["imitation"]
+        loss = loss + imitation * parts["imitation"]
+    if recipe.contrast:
+        parts["contrast"] = losses.contrast(positive, pairs, forbidden, recipe.temperature)
+        loss = loss + recipe.contrast * parts["contrast"]
     if recipe.second_order:
         parts["second_order"] = losses.second_order_similarity(a, p)
         loss = loss + recipe.second_order * parts["second_order"]

@@ -1,0 +1,116 @@
+"""Put trained weights into the library: half precision where it costs nothing, and a model card beside them.
+
+    python -m desdis.ship runs/desdis-32/best.safetensors desdis-32 --validation SET
+
+Writes desdis/weights/NAME.safetensors and NAME.md. The card says all that the file knows of its making, and what both
+precisions and the authors' network of the same width score on the validation set.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from desdis.checkpoints import OFFICIAL, WEIGHTS, file_sha256, load_network, save_network
+from desdis.errors import UserError
+from desdis.patchsets import PatchSet, read_patch_set
+from desdis.validation import validate
+
+MOST_LOST = 0.0005  # of the validation score, by half precision
+CARD = """# {name}
+
+A local descriptor: grey patches of 32x32 pixels (half-width 9 sigma of the detection) to 128 numbers of unit length.
+The network is the light student of Liu and Dong's Descriptor Distillation (IJCV 2024); these weights were trained from
+scratch by this project.
+
+| | |
+| --- | --- |
+| file | {name}.safetensors, {precision}, {bytes} bytes, sha256 {sha256} |
+| architecture | {architecture}, {parameters} parameters |
+| teacher | {teacher} |
+| patches | {count} of {points} points from {places} places, sha256 of the set's sources {source} |
+| pairs seen | {pairs} ({step} steps of {batch}) |
+| seed, commit | {seed}, {commit} |
+
+Scores on validation places that no training saw (see docs/distillation.md; patches of those places' reconstructions):
+
+{scores}
+
+Made by
+
+    python -m desdis.train {words}
+
+**Places**: {scenes}. Their sources and licences are listed in docs/distillation.md.
+
+**Intended use**: matching photographs of a rigid scene for structure from motion and localisation, on oriented frames
+or upright ones (the training mixed both). **Limits**: not invariant to strong blur, to inverted contrast, nor to view
+changes beyond some 40 degrees; repeated structure looks alike. Trained mostly on buildings, statues, objects and some
+aerial views by daylight; thermal, medical or underwater pictures were not seen. People are no subject of the training.
+"""
+
+
+def ship(file: Path, name: str, held_out: PatchSet, folder: Path = WEIGHTS) -> Path:
+    """Write weights and card into `folder`; returns the weights' path."""
+    network, info = load_network(file)
+    if "recipe" not in info.metadata:
+        raise UserError(f"{file} was not written by desdis.train: its making is unknown, so it cannot be shipped")
+    target = folder / f"{name}.safetensors"
+    device = torch.device("cpu")
+    scores = {"trained, float32": validate(network, held_out, device)}
+    save_network(network, target, info.metadata, half=True)
+    shipped, _ = load_network(target)
+    scores["as shipped"] = validate(shipped, held_out, device)
+    halved = scores["as shipped"]["score"] > scores["trained, float32"]["score"] - MOST_LOST
+    if not halved:
+        save_network(network, target, info.metadata)
+        scores["as shipped"] = scores["trained, float32"]
+    if info.architecture in OFFICIAL:
+        authors, _ = load_network(f"official/{info.architecture}")
+        scores[f"the authors' {info.architecture}"] = validate(authors, held_out, device)
+    recipe, patches = json.loads(info.metadata["recipe"]), json.loads(info.metadata["patches"])
+    scenes, teachers = json.loads(info.metadata["scenes"]), json.loads(info.metadata["teacher"])
+    paths = ("patches", "validation", "output")
+    words = " ".join(f"{key}={value!r}" if value == "" else f"{key}={value}" for key, value in recipe.items()
+                     if key not in paths)  # fmt: skip
+    card = CARD.format(
+        name=name, precision="float16" if halved else "float32", bytes=target.stat().st_size,
+        sha256=file_sha256(target), architecture=info.architecture, parameters=info.parameters,
+        teacher=", ".join(f"{key} (sha256 {value})" for key, value in teachers.items()) or "none",
+        count=patches["count"], points=patches["points"], places=len(scenes), source=patches["source_sha256"],
+        pairs=int(info.metadata["step"]) * recipe["batch"], step=info.metadata["step"], batch=recipe["batch"],
+        seed=recipe["seed"], commit=info.metadata["commit"], scores=score_table(scores),
+        words=f"patches=SET validation=SET output=RUN {words}", scenes=", ".join(scenes),
+    )  # fmt: skip
+    target.with_suffix(".md").write_text(card)
+    return target
+
+
+def score_table(scores: dict[str, dict[str, float]]) -> str:
+    """Markdown of named scores, one row a name."""
+    keys = list(next(iter(scores.values())))
+    lines = ["| | " + " | ".join(key.replace("_", ", ") for key in keys) + " |", "| --- " * (len(keys) + 1) + "|"]
+    return "\n".join(
+        lines + [f"| {n} | " + " | ".join(f"{s[key]:.4f}" for key in keys) + " |" for n, s in scores.items()]
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m desdis.ship", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("file", type=Path, help="weights written by desdis.train")
+    parser.add_argument("name", help="under which desdis.load will find them")
+    parser.add_argument("--validation", type=Path, required=True, metavar="SET", help="patch set to score on")
+    parser.add_argument("--folder", type=Path, default=WEIGHTS, help="where they go (desdis/weights)")
+    options = parser.parse_args(arguments)
+    try:
+        print(ship(options.file, options.name, read_patch_set(options.validation), options.folder))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
