@@ -10,6 +10,7 @@ of a camera that did not move, `--homographies N` warps single photographs N tim
 
 import argparse
 import json
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -37,10 +38,12 @@ class BuildOptions(BaseModel):
     tracks: TrackOptions = Field(default_factory=TrackOptions, description="which observations become patches")
     homography: HomographyOptions = Field(default_factory=HomographyOptions, description="of --homographies")
     orientation: str = Field(
-        "both", pattern="^(oriented|upright|both)$", description="frames by the detection, at angle 0, or both"
+        default="both", pattern="^(oriented|upright|both)$", description="frames by the detection, at angle 0, or both"
     )
-    margin: float = Field(1.25, ge=1, le=2, description="stored patch over described window: room for augmentation")
-    patch_size: int = Field(64, ge=32, le=256, description="pixels of a patch's side")
+    margin: float = Field(
+        default=1.25, ge=1, le=2, description="stored patch over described window: room for augmentation"
+    )
+    patch_size: int = Field(default=64, ge=32, le=256, description="pixels of a patch's side")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -226,10 +229,11 @@ def _photographs(root: Path) -> list[Path]:
 
 
 def _places(images: list[Path]) -> dict[str, Path]:
-    """The folders by name. Raises UserError where one is absent or two share a name."""
+    """The folders by name (PLACE/images goes by PLACE). Raises UserError where one is absent or two share a name."""
     places: dict[str, Path] = {}
     for root in images:
-        name = root.resolve().name
+        full = Path(os.path.abspath(root))  # as it was named: links are not followed
+        name = full.parent.name if full.name == "images" else full.name
         if not root.is_dir():
             raise UserError(f"{root} is no folder; --images takes folders of photographs, one a place")
         if name in places:

@@ -24,7 +24,7 @@ def contact_sheet(folder: Path, target: Path, pairs: int = 160, seed: int = 0, o
         own = np.searchsorted(starts, [scene["first_row"], scene["last_row"]])
         for _ in range(20):
             point = generator.integers(own[0], own[1])
-            rows = np.arange(starts[point], starts[point + 1])
+            rows = np.arange(int(starts[point]), int(starts[point + 1]))
             a, b = generator.choice(rows, 2, replace=False)
             if k % 2:
                 a, b = rows[np.array(np.unravel_index((views[rows] @ views[rows].T).argmin(), (len(rows),) * 2))]

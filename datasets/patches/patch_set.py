@@ -73,7 +73,7 @@ def save_scene(folder: Path, name: str, root: Path, observations: Observations) 
             sha256=np.array(sha256, dtype=np.str_),
             image_sizes=np.array(sizes, np.int32).reshape(-1, 2),
             thumbnails=np.array(thumbnails, np.uint8).reshape(-1, 32, 32),
-            **arrays,
+            **arrays,  # pyright: ignore[reportArgumentType]
         )
     os.replace(part, target)
 

@@ -51,7 +51,7 @@ def write_plain_set(
     count = sum(len(scene.patches) for scene in scenes)
     size = scenes[0].patches.shape[1]
     target = np.lib.format.open_memmap(folder / FILES["oriented"], "w+", np.uint8, (count, size, size))
-    rows = {key: np.zeros(count, np.float32) for key in BY_ROW}
+    rows: dict[str, np.ndarray] = {key: np.zeros(count, np.float32) for key in BY_ROW}
     rows["views"] = np.tile(np.array([0, 0, -1], np.float32), (count, 1))
     rows["frames"] = np.tile(np.array([[1, 0, 0], [0, 1, 0]], np.float32), (count, 1, 1))
     rows["image_ids"] = np.arange(count, dtype=np.int32)
