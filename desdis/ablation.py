@@ -81,7 +81,7 @@ def table(results: dict[str, list[dict[str, float]]]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m desdis.ablation", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m desdis.ablation", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--config", type=Path, metavar="FILE", help="recipe that every variant starts from")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each variant (3)")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME", help="variants")

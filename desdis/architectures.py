@@ -102,6 +102,8 @@ class SOSNet(nn.Module):
 class FilterResponseNorm(nn.Module):
     """x / sqrt(mean over the map of x² + |eps|) * weight + bias (Singh & Krishnan, CVPR 2020), as HyNet uses it."""
 
+    eps: torch.Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1, channels, 1, 1))

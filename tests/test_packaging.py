@@ -92,7 +92,8 @@ def test_the_command_reconstructs_from_an_unrelated_folder(environment, tmp_path
 
     render_scene(tmp_path / "scene", n_images=4, size=(320, 240), arc=25.0)
     done = run(
-        command, "--images", "scene/images", "--output", "result", "descriptor.name=rootsift", "detector.max_keypoints=600", "mapper.attempts=1",
+        command, "--images", "scene/images", "--output", "result", "descriptor.name=rootsift",
+        "detector.max_keypoints=600", "mapper.attempts=1",
         cwd=tmp_path, OMP_NUM_THREADS="1",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

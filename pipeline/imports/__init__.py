@@ -87,9 +87,8 @@ def checked_features(
         raise UserError(f"{where}: keypoints lie outside the photograph of {photo.width} x {photo.height} pixels")
     if scores is not None and scores.shape != (n,):
         raise UserError(f"{where}: {n} keypoints, but scores of shape {scores.shape}")
-    if descriptors is None:
-        if needed:
-            raise UserError(f"{where}: has no descriptors; give the matches too (--matches)")
+    if descriptors is None and needed:
+        raise UserError(f"{where}: has no descriptors; give the matches too (--matches)")
     described = np.zeros((n, 0), np.float32) if descriptors is None else descriptors
     if described.ndim != 2 or len(described) != n:
         raise UserError(f"{where}: {n} keypoints, but descriptors for {described.shape[0]}")

@@ -66,7 +66,8 @@ def _one_match_a_place(
     order = np.argsort(-scores, kind="stable")
     between = np.column_stack([first.places[indices[order, 0]], second.places[indices[order, 1]]])
     keep = np.zeros(len(order), bool)
-    keep[np.intersect1d(*(np.unique(between[:, side], return_index=True)[1] for side in (0, 1)))] = True
+    firsts = [np.unique(between[:, side], return_index=True)[1] for side in (0, 1)]
+    keep[np.intersect1d(firsts[0], firsts[1])] = True
     return between[keep].astype(np.int32), scores[order[keep]]
 
 

@@ -9,7 +9,7 @@ from pipeline.workspace import Workspace, write_atomically
 
 
 def pair(survey: Survey, options: PairsOptions, reference: Reference | None, work: Workspace) -> list[Pair]:
-    """The pairs to match. Raises UserError where there are none, or where two would share one name in matches.h5."""
+    """The pairs to match. Raises UserError where there are none, or where two would share a name in matches.h5."""
     names = [photo.name for photo in survey.photos]
     pairs = PAIRINGS[options.name](names, options, reference)
     if not pairs:

@@ -162,7 +162,8 @@ def test_clean_answers_of_the_teacher_are_those_of_the_network(sets, tmp_path):
     teacher = tmp_path / "teacher.safetensors"
     save_network(load_or_build("desdis-6"), teacher, {})
     data = read_patch_set(sets[0])
-    asked = Teacher(Recipe(teacher=f"{teacher} + {teacher}", teacher_sees="clean", turns=False), data, torch.device("cpu"))
+    recipe = Recipe(teacher=f"{teacher} + {teacher}", teacher_sees="clean", turns=False)
+    asked = Teacher(recipe, data, torch.device("cpu"))
     rows, upright = np.array([[0, 1], [9, 11]]), np.array([False, True])
     answer = asked.describe(torch.empty(0), rows, upright)
     patches = np.stack([data.patches["oriented"][0], data.patches["upright"][9], data.patches["oriented"][1],
