@@ -2,7 +2,8 @@
 
 A scene is a folder with `images/` and `cameras/` (known poses and intrinsics). Two photographs are held out, a third
 and two thirds along; the rest is reconstructed with known intrinsics, the two are localised, and their poses compared
-with the reference after the model is laid on it by its own photographs. Prints a table in Markdown.
+with the reference after the model is laid on it by its own photographs (pipeline.localize.errors). Prints a table in
+Markdown.
 """
 
 import argparse

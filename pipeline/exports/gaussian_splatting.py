@@ -12,8 +12,10 @@ from pipeline.finished import FinishedRun, flat_names
 
 
 def write(run: FinishedRun, folder: Path, options: ExportOptions) -> str:
+    from pipeline.colmap_log import colmap_log_to
     from pipeline.mappers.undistort import undistort
 
+    colmap_log_to(run.output / "logs")
     short = flat_names(run.names, "a splatting trainer", into="_")
     scratch = folder / "undistorted"
     count = undistort(run.require_model(), run.images, scratch, folder / "sparse" / "0", short)
