@@ -21,7 +21,7 @@ from rich.console import Console
 
 from datasets.patches.homography_pairs import HomographyOptions
 from datasets.patches.sfm_tracks import TrackOptions
-from desdis.errors import UserError
+from desdis.errors import UserError, command
 from pipeline.recipe import Recipe, load_recipe
 
 # What a reconstruction for patches wants: many keypoints, and every pair of views that can be had. Wide baselines
@@ -46,22 +46,16 @@ class BuildOptions(BaseModel):
     patch_size: int = Field(default=64, ge=32, le=256, description="pixels of a patch's side")
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status (0 done, 2 a user's mistake, 130 interrupted)."""
     args = _parser().parse_args(arguments)
-    try:
-        build(
-            args.images, args.output, _options(args.options),
-            load_recipe(args.config, [*RECIPE, *args.recipe] if args.config is None else args.recipe),
-            model=args.model, fixed=args.fixed, homographies=args.homographies, apart_from=args.apart_from,
-            console=Console(),
-        )  # fmt: skip
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"interrupted: the same command goes on where it stopped ({args.output})", file=sys.stderr)
-        return 130
+    build(
+        args.images, args.output, _options(args.options),
+        load_recipe(args.config, [*RECIPE, *args.recipe] if args.config is None else args.recipe),
+        model=args.model, fixed=args.fixed, homographies=args.homographies, apart_from=args.apart_from,
+        console=Console(),
+    )  # fmt: skip
     return 0
 
 
@@ -138,7 +132,7 @@ def _scenes(
         found = [fixed_camera(names, _detect(read(names[0]), recipe))]
     else:
         run_folder = output / "runs" / name
-        frames, models = _reconstructed(root, run_folder, recipe, model, console)
+        frames, models = _reconstructed(name, root, run_folder, recipe, model, console)
         found, used = [], set()
         for folder in models:
             tracks = read_tracks(folder)
@@ -155,7 +149,7 @@ def _scenes(
 
 
 def _reconstructed(
-    root: Path, run_folder: Path, recipe: Recipe, model: Path | None, console: Console
+    name: str, root: Path, run_folder: Path, recipe: Recipe, model: Path | None, console: Console
 ) -> tuple[dict[str, np.ndarray], list[Path]]:
     """Frames (N, 2, 3) by photograph, and the folders of the models, largest first."""
     import h5py
@@ -165,11 +159,11 @@ def _reconstructed(
 
     if model is not None:
         return _frames_of_database(model), [model]
-    console.print(f"{root.name}: reconstructing")
+    console.print(f"{name}: reconstructing")
     run(recipe, root, run_folder)
     with h5py.File(run_folder / "features.h5", "r") as file:
         names = features.names(run_folder / "features.h5")
-        frames = {name: features.read(file, name, descriptors=False).lafs for name in names}
+        frames = {photo: features.read(file, photo, descriptors=False).lafs for photo in names}
     models = [path for path in (run_folder / "sparse").glob("*") if path.name.isdecimal()]
     return frames, sorted(models, key=lambda path: int(path.name))
 
