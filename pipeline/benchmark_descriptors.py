@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from desdis.errors import UserError
+from desdis.errors import UserError, command
 
 DEFAULT_METHODS = ("desdis-8", "desdis-16", "desdis-24", "desdis-32", "rootsift")
 COLUMNS = {
@@ -34,17 +34,14 @@ DATA, WEIGHTS = Path("../shared/data"), Path("../shared/weights")
 Row = dict[str, Any]
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status (0 done, 2 a user's mistake)."""
     args = _parser().parse_args(arguments)
-    try:
-        result = run(
-            args.methods, args.sets, args.planes, [tuple(pair) for pair in args.compare], args.output,
-            pipeline=args.pipeline, data=args.data, weights=args.weights,
-        )  # fmt: skip
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    result = run(
+        args.methods, args.sets, args.planes, [tuple(pair) for pair in args.compare], args.output,
+        pipeline=args.pipeline, data=args.data, weights=args.weights,
+    )  # fmt: skip
     print(markdown(result))
     print(f"{args.output}/results.json, results.md")
     return 0
@@ -107,9 +104,10 @@ def usual_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
             continue
         larger = {8: 16, 16: 32}.get(int(width))
         for other in (int(width), larger):
-            if other in widths and (ours, f"official/desdis-{other}") not in pairs:
-                pairs.append((ours, f"official/desdis-{other}"))
-    return [(a, b) for a, b in pairs if b in names]
+            for theirs in (f"official/desdis-{other}", f"authors-{other}"):  # the latter in the pipeline's benchmark
+                if other in widths and theirs in names and (ours, theirs) not in pairs:
+                    pairs.append((ours, theirs))
+    return pairs
 
 
 def differences(rows: Iterable[Row], pairs: Sequence[tuple[str, str]]) -> list[Row]:

@@ -33,6 +33,7 @@ def test_usual_pairs_are_width_by_width_and_one_above():
         ("desdis-8", "official/desdis-8"), ("desdis-8", "official/desdis-16"),
         ("desdis-16", "official/desdis-16"), ("desdis-16", "official/desdis-32"),
     ]  # fmt: skip
+    assert usual_pairs(["desdis-32", "authors-32", "authors-16"]) == [("desdis-32", "authors-32")]
     assert usual_pairs(["run/desdis-32", "official/desdis-32"]) == [("run/desdis-32", "official/desdis-32")]
 
 
