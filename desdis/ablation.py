@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from desdis.checkpoints import load_network
-from desdis.errors import UserError
+from desdis.errors import command
 from desdis.patchsets import read_patch_set
 from desdis.recipe import Recipe, read_recipe
 from desdis.train import train
@@ -79,6 +79,7 @@ def table(results: dict[str, list[dict[str, float]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m desdis.ablation", description=(__doc__ or "").split("\n")[0])
@@ -87,22 +88,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME", help="variants")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="options as of desdis.train")
     options = parser.parse_args(arguments)
-    try:
-        base = read_recipe(options.config, options.words)
-        held_out = read_patch_set(Path(base.validation))
-        results = {}
-        for name in base.teacher.split("+"):
-            network, _ = load_network(name.strip())
-            results[f"the teacher, {name.strip()}"] = [validate(network, held_out, torch.device("cpu"))]
-        for name, recipe in runs(base, options.only, options.seeds):
-            train(recipe)
-            results.setdefault(name, []).append(final_scores(Path(recipe.output)))
-            text = table(results)
-            (Path(base.output) / "table.md").write_text(text)
-        print(text)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    base = read_recipe(options.config, options.words)
+    held_out = read_patch_set(Path(base.validation))
+    results = {}
+    for name in base.teacher.split("+"):
+        network, _ = load_network(name.strip())
+        results[f"the teacher, {name.strip()}"] = [validate(network, held_out, torch.device("cpu"))]
+    for name, recipe in runs(base, options.only, options.seeds):
+        train(recipe)
+        results.setdefault(name, []).append(final_scores(Path(recipe.output)))
+        text = table(results)
+        (Path(base.output) / "table.md").write_text(text)
+    print(text)
     return 0
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from desdis.checkpoints import OFFICIAL, WEIGHTS, file_sha256, load_network, save_network
-from desdis.errors import UserError
+from desdis.errors import UserError, command
 from desdis.patchsets import PatchSet, read_patch_set
 from desdis.validation import validate
 
@@ -96,6 +96,7 @@ def score_table(scores: dict[str, dict[str, float]]) -> str:
     )
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m desdis.ship", description=(__doc__ or "").split("\n")[0])
@@ -104,11 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--validation", type=Path, required=True, metavar="SET", help="patch set to score on")
     parser.add_argument("--folder", type=Path, default=WEIGHTS, help="where they go (desdis/weights)")
     options = parser.parse_args(arguments)
-    try:
-        print(ship(options.file, options.name, read_patch_set(options.validation), options.folder))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    print(ship(options.file, options.name, read_patch_set(options.validation), options.folder))
     return 0
 
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from desdis import augment, losses, mining
 from desdis.distributed import Ranks
-from desdis.errors import UserError
+from desdis.errors import UserError, command
 from desdis.patchsets import batches, cut_pairs, draw_pairs
 from desdis.progress import Log, Progress
 from desdis.recipe import Recipe, mixed, options_table, read_recipe
@@ -195,6 +195,7 @@ class Embedder(nn.Module):
         return self.network.embed(patches)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -206,14 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, metavar="FILE", help="recipe: lines of `key: value`")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="single options, stronger than the file's")
     options = parser.parse_args(arguments)
-    try:
-        print(train(read_recipe(options.config, options.words)))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last saved state", file=sys.stderr)
-        return 130
+    print(train(read_recipe(options.config, options.words)))
     return 0
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from desdis.errors import UserError
+from desdis.errors import UserError, command
 
 
 def held_out(names: list[str]) -> list[str]:
@@ -47,6 +47,7 @@ def run_scene(scene: Path, output: Path, seed: int, options: list[str]) -> dict[
     return {query.name: {**measured[query.name], "inliers": query.inliers} for query in found}
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.benchmark_localization", description=__doc__)
     parser.add_argument("scenes", nargs="+", type=Path, metavar="SCENE", help="folder with images/ and cameras/")
@@ -57,20 +58,16 @@ def main(arguments: list[str] | None = None) -> int:
     print("| scene | held out | rotation error, degrees | centre error, % of the camera spread | inliers |")
     print("| --- | --- | --- | --- | --- |")
     everything: list[dict[str, float]] = []
-    try:
-        for scene in given.scenes:
-            for seed in given.seeds:
-                output = given.output / scene.resolve().name / f"seed-{seed}"
-                for name, error in run_scene(scene, output, seed, given.set).items():
-                    everything.append(error)
-                    print(
-                        f"| {scene.resolve().name}, seed {seed} | {name} | {error['rotation_deg']:.3f} | "
-                        f"{error['centre_percent']:.3f} | {error['inliers']:.0f} |",
-                        flush=True,
-                    )
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    for scene in given.scenes:
+        for seed in given.seeds:
+            output = given.output / scene.resolve().name / f"seed-{seed}"
+            for name, error in run_scene(scene, output, seed, given.set).items():
+                everything.append(error)
+                print(
+                    f"| {scene.resolve().name}, seed {seed} | {name} | {error['rotation_deg']:.3f} | "
+                    f"{error['centre_percent']:.3f} | {error['inliers']:.0f} |",
+                    flush=True,
+                )
     rotation, centre = (np.median([error[key] for error in everything]) for key in ("rotation_deg", "centre_percent"))
     print(f"| median | {len(everything)} poses | {rotation:.3f} | {centre:.3f} | |")
     return 0

@@ -13,27 +13,24 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from desdis.errors import UserError
+from desdis.errors import UserError, command
 
 PARTS = ("describe", "patches", "match", "features", "runs", "growth")
 SETTINGS = ((1536, 8000), (1024, 2048))  # long side in pixels, keypoints
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status (0 done, 2 a user's mistake)."""
     args = parser().parse_args(arguments)
     os.environ["OMP_NUM_THREADS"] = str(args.threads)  # before the libraries read it
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     document = [heading(arguments if arguments is not None else sys.argv[1:], args)]
-    try:
-        for text in sections(args):
-            print(text, flush=True)
-            document.append(text)
-            if args.output:
-                args.output.write_text("\n\n".join(document) + "\n", encoding="utf-8")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    for text in sections(args):
+        print(text, flush=True)
+        document.append(text)
+        if args.output:
+            args.output.write_text("\n\n".join(document) + "\n", encoding="utf-8")
     return 0
 
 

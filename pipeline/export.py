@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from desdis.errors import UserError
+from desdis.errors import UserError, command
 from pipeline.exports import EXPORTS, ExportOptions
 
 
@@ -33,6 +33,7 @@ def export(output: Path, to: str, folder: Path, images: Path | None = None, scen
     return told
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.export", description=__doc__)
     parser.add_argument("run", type=Path, metavar="OUTPUT", help="output folder of a finished reconstruction")
@@ -42,11 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scene", default="", metavar="DATASET/SCENE", help="imc: names in the submission")
     given = parser.parse_args(arguments)
     folder = given.output or given.run / "export" / given.to
-    try:
-        print(f"{folder}: {export(given.run, given.to, folder, given.images, given.scene)}")
-    except UserError as error:
-        print(f"error: {error}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
-        return 2
+    print(f"{folder}: {export(given.run, given.to, folder, given.images, given.scene)}")
     return 0
 
 

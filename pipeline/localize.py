@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from datasets.cameras import Pose, Reference
-from desdis.errors import UserError
+from desdis.errors import UserError, command
 from pipeline.metrics.alignment import Similarity
 from pipeline.types import Features
 
@@ -204,6 +204,7 @@ def _alignment(model: dict[str, Pose], reference: Reference) -> Similarity:
     return Similarity(scale, R, true.mean(axis=0) - scale * ours.mean(axis=0))
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.localize", description=__doc__)
     parser.add_argument("run", type=Path, metavar="OUTPUT", help="output folder of a finished reconstruction")
@@ -215,21 +216,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     given = parser.parse_args(arguments)
     folder = given.output or given.run / "localized" / (given.queries.resolve().name or "queries")
-    try:
-        from rich.console import Console
+    from rich.console import Console
 
-        found = localize(
-            given.run, given.queries, folder, cameras=given.cameras, max_error=given.max_error, device=given.device,
-            console=Console(highlight=False),
-        )  # fmt: skip
-        for query in found:
-            state = "failed" if query.pose is None else "localised"
-            print(f"{query.name}: {state}, {query.inliers} inliers of {query.matches} matches to points")
-        if given.reference:
-            _report_accuracy(given.run, given.reference, folder, found)
-    except UserError as error:
-        print(f"error: {error}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
-        return 2
+    found = localize(
+        given.run, given.queries, folder, cameras=given.cameras, max_error=given.max_error, device=given.device,
+        console=Console(highlight=False),
+    )  # fmt: skip
+    for query in found:
+        state = "failed" if query.pose is None else "localised"
+        print(f"{query.name}: {state}, {query.inliers} inliers of {query.matches} matches to points")
+    if given.reference:
+        _report_accuracy(given.run, given.reference, folder, found)
     print(f"{folder}: {sum(query.pose is not None for query in found)} of {len(found)} localised")
     return 0 if any(query.pose is not None for query in found) else 3
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from desdis.errors import UserError
+from desdis.errors import UserError, command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,6 +93,7 @@ def _size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     parser: Any = argparse.ArgumentParser(
         prog="python -m pipeline.show", description="Single pictures of a finished run, as PNG files."
@@ -108,11 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, metavar="FILE.png", help="default: a file in OUTPUT/pictures")
     parser.add_argument("--size", type=_size, metavar="WxH", help="size of the picture in pixels (default 1600x900)")
     given = parser.parse_args(arguments)
-    try:
-        print(show(given.run, given.what, given.names, given.output, given.size))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    print(show(given.run, given.what, given.names, given.output, given.size))
     return 0
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from datasets.cameras import Pose
-from desdis.errors import UserError
+from desdis.errors import UserError, command
 from pipeline.workspace import write_atomically
 
 OUTLIERS = "outliers"
@@ -137,6 +137,7 @@ def _write(path: Path, header: Sequence[str], table: Iterable[Sequence[str]]) ->
     write_atomically(path, text.getvalue())
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(
@@ -148,20 +149,16 @@ def main(arguments: list[str] | None = None) -> int:
         "runs", nargs="+", metavar="NAME=OUTPUT", help="2025: DATASET=OUTPUT; before: DATASET/SCENE=OUTPUT"
     )
     args = parser.parse_args(arguments)
-    try:
-        rows: list[Row] = []
-        for word in args.runs:
-            name, equals, folder = word.partition("=")
-            dataset, slash, scene = name.partition("/")
-            if not equals or not dataset or bool(slash) == (args.year == 2025):
-                wanted = "DATASET=OUTPUT" if args.year == 2025 else "DATASET/SCENE=OUTPUT"
-                raise UserError(f"{word!r}: {args.year} takes {wanted}")
-            output = Path(folder)
-            rows += rows_of_dataset(output, dataset) if args.year == 2025 else rows_of_scene(output, dataset, scene)
-        (write_2025 if args.year == 2025 else write_2023)(args.output, rows)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    rows: list[Row] = []
+    for word in args.runs:
+        name, equals, folder = word.partition("=")
+        dataset, slash, scene = name.partition("/")
+        if not equals or not dataset or bool(slash) == (args.year == 2025):
+            wanted = "DATASET=OUTPUT" if args.year == 2025 else "DATASET/SCENE=OUTPUT"
+            raise UserError(f"{word!r}: {args.year} takes {wanted}")
+        output = Path(folder)
+        rows += rows_of_dataset(output, dataset) if args.year == 2025 else rows_of_scene(output, dataset, scene)
+    (write_2025 if args.year == 2025 else write_2023)(args.output, rows)
     print(f"{args.output}: {len(rows)} photographs, {sum(row.pose is not None for row in rows)} with a pose")
     return 0
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from desdis.errors import UserError
+from desdis.errors import UserError, command
 from pipeline.protocols.recipe import Benchmark, Method, Scene, load_benchmark, merged, missing_files
 from pipeline.workspace import write_atomically
 
@@ -63,17 +63,14 @@ def _scores(
     return {threshold: float(np.mean(scores)) for threshold, scores in found.items()}
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     args = _parser().parse_args(arguments)
     output = args.output or Path("benchmarks") / f"{args.config.stem}-tune"
-    try:
-        benchmark = load_benchmark(args.config, args.data, args.weights)
-        output.mkdir(parents=True, exist_ok=True)
-        table = tune(benchmark, output, args.ratios, args.thresholds)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    benchmark = load_benchmark(args.config, args.data, args.weights)
+    output.mkdir(parents=True, exist_ok=True)
+    table = tune(benchmark, output, args.ratios, args.thresholds)
     for name, result in table.items():
         for row in result["tried"]:
             best = "  <- best" if row == result["best"] else ""

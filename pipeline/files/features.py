@@ -9,34 +9,16 @@ File attributes: `format`, `pixel_convention`, `manifest` (JSON).
 A kill leaves a readable file because every item is flushed before the next begins (and never libver="latest").
 """
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from pipeline.files import appending as appending
 from pipeline.types import Features
 
-FORMAT = 1
 _HALF = np.float32(0.5)
-
-
-@contextmanager
-def appending(path: Path, manifest: dict) -> Iterator[h5py.File]:
-    """The file, opened for appending whole items. A file that does not open (torn by a crash) is begun anew."""
-    try:
-        file = h5py.File(path, "a")
-    except OSError:
-        path.rename(path.with_suffix(".torn"))
-        file = h5py.File(path, "w")
-    with file:
-        file.attrs["format"] = FORMAT
-        file.attrs["pixel_convention"] = "integer centres (hloc): add 0.5 for COLMAP"
-        file.attrs["manifest"] = json.dumps(manifest, sort_keys=True)
-        file.flush()
-        yield file
+_CONVENTION = "integer centres (hloc): add 0.5 for COLMAP"
 
 
 def has(file: h5py.File, name: str) -> bool:
@@ -55,6 +37,8 @@ def write(file: h5py.File, name: str, features: Features) -> None:
     """Write one image's features and flush; an unfinished item of that name is replaced."""
     if name in file:
         del file[name]
+    if "pixel_convention" not in file.attrs:
+        file.attrs["pixel_convention"] = _CONVENTION
     group = file.create_group(name)
     group["keypoints"] = features.keypoints - _HALF
     lafs = features.lafs.astype(np.float32).copy()
