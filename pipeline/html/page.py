@@ -48,7 +48,6 @@ def reconstruction_page(output: Path, report: dict[str, Any]) -> str:
         links=[name for name in links if (output / name).exists()],
         verdict=verdict(report, accuracy),
         pair_errors=_by_pair(accuracy["pair_errors"]) if accuracy else {},
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
 
@@ -71,6 +70,7 @@ def render(template: str, data: dict[str, Any], **values: Any) -> str:
         "base-uri 'none'; form-action 'none'",
         style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
         data=Markup(safe_json(data)),
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         **values,
     )
 

@@ -97,7 +97,7 @@ def telling_pairs(contents: Contents) -> list[PairPicture]:
     return [pair_picture(contents, ranked[k], title) for k, title in sorted(chosen.items())]
 
 
-def pair_picture(contents: Contents, pair: Pair, title: str, max_lines: int = 220) -> PairPicture:
+def pair_picture(contents: Contents, pair: Pair, title: str, max_lines: int = 140) -> PairPicture:
     """The layout of a pair: both photographs at one height, at most `max_lines` of its inliers."""
     places, scales, images = _side_by_side(contents, pair, 1400, 24)
     rows = pair.inliers

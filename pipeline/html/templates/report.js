@@ -78,7 +78,7 @@
     const halved = (v) => ({ x: v[0] / 2, y: v[1] / 2, z: v[2] / 2 });
     const start = () => {
       // The eye was chosen for a wide view; a narrow one needs more distance.
-      const away = Math.max(1, (1.75 * view.clientHeight) / view.clientWidth);
+      const away = Math.max(1.06, (1.8 * view.clientHeight) / view.clientWidth);
       const eye = scene.eye.position.map((v, i) => scene.eye.target[i] + away * (v - scene.eye.target[i]));
       return { eye: halved(eye), center: halved(scene.eye.target), up: { x: 0, y: 0, z: 1 } };
     };

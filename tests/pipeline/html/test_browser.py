@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from pipeline.html import write_html
+from pipeline.html.benchmark import write_benchmark_html
+from tests.pipeline.html.benchmark_result import benchmark_result
 from tests.pipeline.html.finished_run import BREAKING_OUT, NAMES, finished_run
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -160,3 +162,13 @@ def test_dark_and_print(browser):
     pdf = base64.b64decode(printed["data"])
     assert pdf.startswith(b"%PDF") and len(pdf) > 50_000
     assert not browser.execute_script("return document.documentElement.classList.contains('paper')")
+
+
+def test_a_benchmark_page_loads_quietly(browser, tmp_path):
+    browser.get(write_benchmark_html(tmp_path, benchmark_result()).as_uri())
+    _wait(browser, "return document.documentElement.classList.contains('ready')")
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+    assert browser.execute_script("return window.broken === undefined")
+    plots = browser.find_elements("css selector", ".plot")
+    assert len(plots) == 4 and all(plot.find_elements("css selector", "svg.main-svg") for plot in plots)
+    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")

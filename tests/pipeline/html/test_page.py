@@ -129,7 +129,8 @@ def test_small_with_a_hundred_photographs(run, monkeypatch, tmp_path):
 def test_the_scene_stands_upright():
     """Cameras that look along the world's x with the world's -z up: right, away and up come out as x, y and z."""
     R = np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]])  # rows: camera's right, down, forward in the world
-    views = {str(k): View(Pose(R, -R @ np.array([-5, k, 0.0])), *[np.zeros(0, int)] * 2, np.zeros((0, 2)), (0.5, 0.4))
+    empty = np.zeros(0, np.int64)
+    views = {str(k): View(Pose(R, -R @ np.array([-5, k, 0.0])), empty, empty, np.zeros((0, 2)), (0.5, 0.4))
              for k in range(3)}  # fmt: skip
     points = np.random.default_rng(0).normal(size=(100, 3))
     at = frame(SparseModel(points, np.zeros((100, 3), np.uint8), np.full(100, 2), views))
