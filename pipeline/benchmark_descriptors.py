@@ -6,10 +6,11 @@ each method its parameters, multiply-adds and patches a second. With `--pipeline
 (python -m pipeline.benchmark) runs as well, and its stereo and multi-view scores are compared in the same way.
 
 Methods are compared scene by scene: the mean difference and its 95 % bootstrap interval over scenes. Out, under
---output: results.json and results.md.
+--output: results.json and results.md. Running again with more methods scores only what is new.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from desdis.errors import UserError, command
+from pipeline.workspace import write_atomically
 
 DEFAULT_METHODS = ("desdis-8", "desdis-16", "desdis-24", "desdis-32", "rootsift")
 COLUMNS = {
@@ -70,11 +72,11 @@ def run(
         raise UserError(f"two methods have one name: {', '.join(names)}; rename a file")
     for name in {name for pair in compare for name in pair} - set(names):
         raise UserError(f"--compare {name}: not one of the methods {', '.join(names)}")
+    output.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for task in _tasks(sets, planes):
         for method in built:
-            scores = task.score(method.describe(task.patches))
-            rows.append({"method": method.name, "group": task.group, "scene": task.scene, "scores": scores})
+            rows.append(_row(task, method, output / "scores"))
         print(f"{task.group}: {task.scene}", file=sys.stderr)
     if pipeline:
         rows += _pipeline_rows(pipeline, output, data, weights)
@@ -88,10 +90,22 @@ def run(
         "rows": rows,
         "differences": differences(rows, compare or usual_pairs(names)),
     }  # fmt: skip
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "results.json").write_text(json.dumps(result, indent=1))
-    (output / "results.md").write_text(markdown(result))
+    write_atomically(output / "results.json", json.dumps(result, indent=1))
+    write_atomically(output / "results.md", markdown(result))
     return result
+
+
+def _row(task: Any, method: Any, folder: Path) -> Row:
+    """One method's scores on one task; read from `folder` where the same patches met the same weights before."""
+    asked = hashlib.sha256(f"{task.sha256} {task.group} {method.name} {method.sha256}".encode()).hexdigest()
+    path = folder / f"{asked[:32]}.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    scores = task.score(method.describe(task.patches))
+    row = {"method": method.name, "group": task.group, "scene": task.scene, "scores": scores}
+    folder.mkdir(exist_ok=True)
+    write_atomically(path, json.dumps(row))
+    return row
 
 
 def usual_pairs(names: Sequence[str]) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ Every score goes by scene, so that methods can be compared scene by scene. Sourc
 & Winder (PAMI 2011); matching and retrieval, HPatches (CVPR 2017). Metrics: desdis/metrics.py.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from desdis.validation import same_place, scene_points
 Describe = Callable[[np.ndarray], np.ndarray]
 Scores = dict[str, float]
 
-PAIRS = 2000  # labelled pairs of a scene
+POINTS, PAIRS = 500, 1000  # points, and labelled pairs, of a scene
 FAR = 10.0  # pixels: on a plane, frames farther apart are different places
 # Disturbance of the second frame: shift (share of the described half width), turn (degrees), scale (share); standard
 # deviations. `exact` has what remains of a real change of view: the homography is carried over by its similarity.
@@ -33,11 +34,17 @@ class PatchTask:
     patches: np.ndarray
     score: Callable[[np.ndarray], Scores]
 
+    @property
+    def sha256(self) -> str:
+        """Of the patches: the same patches need not be described again."""
+        return hashlib.sha256(np.ascontiguousarray(self.patches)).hexdigest()
+
 
 def set_tasks(data: PatchSet, name: str) -> Iterator[PatchTask]:
     """One task a scene and orientation of a patch set."""
     for scene, entry in enumerate(data.manifest["scenes"]):
         points = scene_points(data, scene)
+        points = points[:: max(1, len(points) // POINTS)]
         if len(points) < 10:
             continue
         pairs = draw_pairs(data, points, tries=16, generator=np.random.default_rng(0))
@@ -60,7 +67,7 @@ def set_tasks(data: PatchSet, name: str) -> Iterator[PatchTask]:
             )  # fmt: skip
 
 
-def _other_views(data: PatchSet, chosen: np.ndarray, orientation: str, most: int = 3) -> tuple[np.ndarray, np.ndarray]:
+def _other_views(data: PatchSet, chosen: np.ndarray, orientation: str, most: int = 2) -> tuple[np.ndarray, np.ndarray]:
     """Further rows of the chosen points, and which of the pairs (M, 2) each belongs to: more positives to retrieve."""
     rows, whose = [], []
     for number, (a, b) in enumerate(chosen):
@@ -99,7 +106,7 @@ def _set_score(
     return score
 
 
-def plane_tasks(folder: Path, magnification: float = 9.0, keypoints: int = 500) -> Iterator[PatchTask]:
+def plane_tasks(folder: Path, magnification: float = 9.0, keypoints: int = 300) -> Iterator[PatchTask]:
     """One task a sequence of planes and level: keypoints of the first picture, and their frames carried by the
     homography to each of the others and disturbed there. The same frames for all methods."""
     from datasets.patches.homography_pairs import carry_frames
