@@ -1,7 +1,8 @@
 """Scenes x methods x seeds in one run: `python -m pipeline.benchmark --config configs/benchmark/NAME.yaml`.
 
 In: a benchmark's YAML (pipeline/protocols/recipe.py). Out, under --output: cells/SCENE/METHOD/seed-N.json as soon as
-each is done (running again does what is missing), runs/ with the last seed's reconstruction, results.json, results.md.
+each is done (running again does what is missing), runs/ with the last seed's reconstruction, results.json, results.md,
+benchmark.html.
 
 Every scene x method runs in a process of its own: whatever it does to it, the benchmark goes on and counts a failure.
 """
@@ -16,30 +17,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from desdis.errors import UserError
+from desdis.errors import UserError, command
 from pipeline.protocols.cells import Cell, run_cell
 from pipeline.protocols.recipe import Benchmark, load_benchmark, missing_files
 from pipeline.protocols.tables import markdown, results
 from pipeline.workspace import write_atomically
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status (0 done, 2 a user's mistake, 130 interrupted)."""
     args = _parser().parse_args(arguments)
     output = args.output or Path("benchmarks") / args.config.stem
-    try:
-        benchmark = load_benchmark(args.config, args.data, args.weights)
-        scenes = _chosen("scene", args.scenes, [scene.name for scene in benchmark.scenes])
-        methods = _chosen("method", args.methods, [method.name for method in benchmark.methods])
-        result = run_benchmark(benchmark, output, scenes, methods, args.retry)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"interrupted: the same command goes on where it stopped ({output})", file=sys.stderr)
-        return 130
+    benchmark = load_benchmark(args.config, args.data, args.weights)
+    scenes = _chosen("scene", args.scenes, [scene.name for scene in benchmark.scenes])
+    methods = _chosen("method", args.methods, [method.name for method in benchmark.methods])
+    result = run_benchmark(benchmark, output, scenes, methods, args.retry)
     print(markdown(result))
-    print(f"{output}/results.json, results.md")
+    print(f"{output}: results.json, results.md, benchmark.html")
     return 0
 
 
@@ -76,11 +71,14 @@ def run_benchmark(
             print(f"[{number} of {len(cells)}] {cell.scene.name} / {cell.method.name}: seeds {todo}", flush=True)
             _run_apart(cell, todo)
             _say(cell)
+    from pipeline.html.benchmark import write_benchmark_html
+
     done = [result for cell in cells for seed in benchmark.seeds if (result := cell.read(seed)) is not None]
     result = results(benchmark, done, left_out, _about())
     output.mkdir(parents=True, exist_ok=True)
     write_atomically(output / "results.json", json.dumps(result, indent=1, allow_nan=False))
     write_atomically(output / "results.md", markdown(result))
+    write_benchmark_html(output, result)
     return result
 
 
@@ -158,4 +156,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the running cell's process ends too
     sys.exit(main())

@@ -7,11 +7,11 @@ verification, mapping and evaluation, so that every method is measured by the sa
 import argparse
 import hashlib
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from desdis.errors import UserError
+from desdis.errors import command
 from pipeline.types import Matches, Skipped
 
 
@@ -34,16 +34,11 @@ def import_features(
 
     from datasets.scenes.reference import read_reference
     from pipeline.colmap_log import colmap_log_to
-    from pipeline.html import write_html
     from pipeline.imports import read_features, read_matches
-    from pipeline.mappers.models import read_poses
-    from pipeline.screen import bar, summary
-    from pipeline.stages.evaluate import evaluate
+    from pipeline.run import model_from_matches
+    from pipeline.screen import bar
     from pipeline.stages.pair import pair
-    from pipeline.stages.reconstruct import reconstruct, reconstructed
-    from pipeline.stages.report import report
     from pipeline.stages.survey import survey as survey_photos
-    from pipeline.stages.verify import read_two_views, verify
     from pipeline.workspace import Workspace, write_atomically
 
     console = console or Console(quiet=True)
@@ -77,31 +72,15 @@ def import_features(
             _copy_matches(found, counts, work)
         else:
             _match(recipe, pairs, work, progress)
-    with work.stage("verify"), bar(console, "verify", len(pairs)) as progress:
-        verify(survey, pairs, recipe.verify, recipe.seed, work, recipe.threads or 1, progress)
-        two_views = read_two_views(work, recipe.verify)
-    if work.done("reconstruct"):
-        models, notes = reconstructed(work)
-    else:
-        with work.stage("reconstruct"), bar(console, "reconstruct", len(names)) as progress:
-            threads = 1 if recipe.deterministic else recipe.threads or -1
-            models, notes = reconstruct(survey, recipe.mapper, recipe.seed, threads, work, progress)
-    accuracy = None
-    if known is not None:
-        with work.stage("evaluate"):
-            given = {*names, *(skipped.name for skipped in survey.skipped)}
-            accuracy = asdict(evaluate(read_poses(models[0].path) if models else {}, known, given))
-    notes = [f"features from {features}" + (f", matches from {matches}" if matches else ""), *notes]
+    notes = [f"features from {features}" + (f", matches from {matches}" if matches else "")]
     if theirs.strangers:
         notes.append(
             f"{len(theirs.strangers)} entries of {features} belong to no photograph: {theirs.strangers[0]} ..."
         )
-    with work.stage("report"):
-        decided = {"decision": "none", "why": "features were given", "pairs": {"oriented": len(pairs), "upright": 0}}
-        result = report(recipe, survey, counts, decided, two_views, models, notes, accuracy, None, reference, work)
-        write_html(output, result)
-    summary(console, result, str(output))
-    return result
+    orientation = {"decision": "none", "why": "features were given", "pairs": {"oriented": len(pairs), "upright": 0}}
+    return model_from_matches(
+        recipe, survey, counts, pairs, orientation, known, work, console, reference=reference, notes=notes
+    )
 
 
 def _options(
@@ -168,6 +147,7 @@ def _match(recipe: Any, pairs: list[tuple[str, str]], work: Any, progress: Any) 
     match(pairs, matcher, work, recipe.matcher.cache_mib, progress)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.import_features", description=__doc__)
     parser.add_argument("--features", type=Path, required=True, help="hloc's features.h5, or IMC's folder")
@@ -180,25 +160,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--overwrite", action="store_true", help="redo stages whose input changed, and what follows")
     parser.add_argument("options", nargs="*", metavar="KEY=VALUE", help="options as of run_reconstruction.py")
     given = parser.parse_intermixed_args(arguments)
-    try:
-        from rich.console import Console
+    from rich.console import Console
 
-        from pipeline.recipe import load_recipe
+    from pipeline.recipe import load_recipe
 
-        result = import_features(
-            load_recipe(given.config, given.options),
-            given.features,
-            given.images,
-            given.output,
-            matches=given.matches,
-            reference=given.reference,
-            cameras=given.cameras,
-            overwrite=given.overwrite,
-            console=Console(highlight=False),
-        )
-    except UserError as error:
-        print(f"error: {error}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
-        return 2
+    result = import_features(
+        load_recipe(given.config, given.options),
+        given.features,
+        given.images,
+        given.output,
+        matches=given.matches,
+        reference=given.reference,
+        cameras=given.cameras,
+        overwrite=given.overwrite,
+        console=Console(highlight=False),
+    )
     return 0 if result["models"] else 3
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from datasets.cameras import Reference
 from desdis.errors import UserError
 from pipeline.recipe import WHOLE_IMAGE, Recipe
 from pipeline.screen import bar, summary
+from pipeline.types import Survey
 from pipeline.workspace import Workspace, write_atomically
 
 log = logging.getLogger("pipeline")
@@ -41,19 +43,13 @@ def run(
     """
     from datasets.scenes.reference import read_reference
     from pipeline.colmap_log import colmap_log_to
-    from pipeline.mappers.models import read_poses
     from pipeline.matchers import match as match_descriptors
-    from pipeline.stages.evaluate import evaluate
     from pipeline.stages.extract import extract
     from pipeline.stages.match import match
     from pipeline.stages.pair import pair
-    from pipeline.stages.reconstruct import reconstruct, reconstructed
-    from pipeline.stages.report import refuse_skips, report
     from pipeline.stages.survey import survey as survey_photos
-    from pipeline.stages.verify import read_two_views, verify
 
     console = console or Console(quiet=True)
-    threads = recipe.threads or os.cpu_count() or 1
     device = _device(recipe.device)
     work = Workspace(output)
     _log_to(work.log)
@@ -66,8 +62,6 @@ def run(
                 workspace_dir=work.frames, progress=progress,
             )
         )  # fmt: skip
-    if strict:
-        refuse_skips(survey)
     if len(survey.photos) < 2:
         raise UserError(f"{images}: {len(survey.photos)} photographs can be used and at least two are needed")
     names = [photo.name for photo in survey.photos]
@@ -81,39 +75,75 @@ def run(
     with work.stage("extract"), bar(console, "extract", len(names)) as progress:
         detect, describe, weights_sha256, max_ratio = _methods(recipe, device)
         keypoints = extract(
-            survey, detect, describe, _orientations(recipe), recipe.images.max_size, work, threads, progress
+            survey, detect, describe, _orientations(recipe), recipe.images.max_size, work, _threads(recipe), progress
         )
     with work.stage("pair"):
         pairs = pair(survey, recipe.pairs, known, work)
     with work.stage("match"), bar(console, "match", len(pairs)) as progress:
-        options = recipe.matcher.model_copy(update={"max_ratio": recipe.matcher.max_ratio or max_ratio})
-        decided = match(pairs, partial(match_descriptors, options=options, device=device), work,
+        max_ratio = recipe.matcher.max_ratio or max_ratio
+        options = recipe.matcher.model_copy(update={"max_ratio": max(max_ratio, recipe.matcher.weak_ratio)})
+        decided = match(pairs, partial(match_descriptors, options=options, device=device), max_ratio, work,
                         options.cache_mib, progress)  # fmt: skip
     if last == "match":
         return {}
+    return model_from_matches(
+        recipe, survey, keypoints, pairs, _orientation_report(recipe, decided), known, work, console,
+        weights_sha256=weights_sha256, reference=reference, html=html,
+    )  # fmt: skip
+
+
+def model_from_matches(
+    recipe: Recipe,
+    survey: Survey,
+    keypoints: dict[str, int],
+    pairs: list[tuple[str, str]],
+    orientation: dict[str, Any],
+    known: Reference | None,
+    work: Workspace,
+    console: Console,
+    *,
+    weights_sha256: str | None = None,
+    reference: Path | None = None,
+    notes: Sequence[str] = (),
+    html: bool = True,
+) -> dict[str, Any]:
+    """The second half of the row, from features.h5 and matches.h5 in the run folder (ours or anybody's) to the report:
+    verify, reconstruct, evaluate, report."""
+    from pipeline.mappers.models import read_poses
+    from pipeline.stages.evaluate import evaluate
+    from pipeline.stages.reconstruct import reconstruct, reconstructed
+    from pipeline.stages.report import report
+    from pipeline.stages.verify import read_two_views, verify
+
     with work.stage("verify"), bar(console, "verify", len(pairs)) as progress:
-        verify(survey, pairs, recipe.verify, recipe.seed, work, threads, progress)
+        verify(survey, pairs, recipe.verify, recipe.seed, work, _threads(recipe), progress)
         two_views = read_two_views(work, recipe.verify)
     if work.done("reconstruct"):
-        models, notes = reconstructed(work)
+        models, mapping_notes = reconstructed(work)
     else:
-        with work.stage("reconstruct"), bar(console, "reconstruct", len(names)) as progress:
-            mapper_threads = 1 if recipe.deterministic else recipe.threads or -1
-            models, notes = reconstruct(survey, recipe.mapper, recipe.seed, mapper_threads, work, progress)
+        with work.stage("reconstruct"), bar(console, "reconstruct", len(survey.photos)) as progress:
+            threads = 1 if recipe.deterministic else recipe.threads or -1
+            models, mapping_notes = reconstruct(survey, recipe.mapper, recipe.seed, threads, work, progress)
     accuracy = None
     if known is not None:
         with work.stage("evaluate"):
-            given = {*names, *(skipped.name for skipped in survey.skipped)}
+            given = {item.name for item in (*survey.photos, *survey.skipped)}
             accuracy = asdict(evaluate(read_poses(models[0].path) if models else {}, known, given))
     with work.stage("report"):
         result = report(
-            recipe, survey, keypoints, _orientation_report(recipe, decided), two_views, models, notes, accuracy,
+            recipe, survey, keypoints, orientation, two_views, models, [*notes, *mapping_notes], accuracy,
             weights_sha256, reference, work,
         )  # fmt: skip
         if html:
-            _write_html(output, result)
-    summary(console, result, str(output))
+            from pipeline.html import write_html
+
+            write_html(work.output, result)
+    summary(console, result, str(work.output))
     return result
+
+
+def _threads(recipe: Recipe) -> int:
+    return recipe.threads or os.cpu_count() or 1
 
 
 def _methods(
@@ -153,7 +183,7 @@ def _orientation_report(recipe: Recipe, decided: dict[str, int]) -> dict[str, An
     return {"decision": f"auto, mostly {decision}", "why": why, "pairs": counts}
 
 
-def _stage_options(recipe: Recipe, survey: Any, reference: Path | None) -> dict[str, dict[str, Any]]:
+def _stage_options(recipe: Recipe, survey: Survey, reference: Path | None) -> dict[str, dict[str, Any]]:
     """What each stage depends on: a change of any of it means that the stage and those below must run again."""
     flat = recipe.flat()
 
@@ -202,9 +232,3 @@ def _log_to(path: Path) -> None:
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
-
-
-def _write_html(output: Path, result: dict[str, Any]) -> None:
-    from pipeline.html import write_html
-
-    write_html(output, result)

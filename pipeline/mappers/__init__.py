@@ -30,6 +30,9 @@ class MapperOptions(BaseModel):
     filter_max_reproj_error: float = Field(
         default=4.0, gt=0, description="points with a larger error in pixels are dropped"
     )
+    robust_scale: float = Field(
+        default=0.5, ge=0, description="pixels; Cauchy loss of a last bundle adjustment (0 = none)"
+    )
     refine_principal_point: bool = Field(
         default=False, description="also refine the principal point of unknown cameras"
     )

@@ -6,12 +6,34 @@ from pathlib import Path
 import pycolmap
 
 from datasets.cameras import Pose
+from pipeline.mappers import MappingTask
 from pipeline.types import Model
 
 
 def score(reconstruction: pycolmap.Reconstruction) -> tuple[int, int]:
     """(registered images, observations): more of the first is better, then more of the second."""
     return reconstruction.num_reg_images(), reconstruction.compute_num_observations()
+
+
+def refine_robustly(sparse: Path, task: MappingTask, scale: float) -> None:
+    """A last bundle adjustment of every model, with a Cauchy loss of `scale` pixels: COLMAP's own is plain least
+    squares, in which the few wrong observations that survive its filters pull at every camera."""
+    options = pycolmap.BundleAdjustmentOptions()
+    options.print_summary = False
+    options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
+    options.ceres.loss_function_scale = scale
+    options.ceres.solver_options.num_threads = task.threads
+    for folder in _folders(sparse):
+        reconstruction = pycolmap.Reconstruction(folder)
+        config = pycolmap.BundleAdjustmentConfig()
+        for image_id in reconstruction.reg_image_ids():
+            config.add_image(image_id)
+        for camera_id in task.fixed_cameras & set(reconstruction.cameras):
+            config.set_constant_cam_intrinsics(camera_id)
+        config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+        pycolmap.create_default_bundle_adjuster(options, config, reconstruction).solve()
+        reconstruction.update_point_3d_errors()
+        reconstruction.write(folder)
 
 
 def write_largest_first(reconstructions: list[pycolmap.Reconstruction], output: Path) -> None:
@@ -27,9 +49,8 @@ def write_largest_first(reconstructions: list[pycolmap.Reconstruction], output: 
 
 def read_models(sparse: Path) -> list[Model]:
     """Summaries of sparse/0, sparse/1, ..."""
-    folders = sorted((f for f in sparse.iterdir() if f.name.isdecimal()), key=lambda f: int(f.name))
     models = []
-    for folder in folders:
+    for folder in _folders(sparse):
         reconstruction = pycolmap.Reconstruction(folder)
         models.append(
             Model(
@@ -43,6 +64,10 @@ def read_models(sparse: Path) -> list[Model]:
             )
         )
     return models
+
+
+def _folders(sparse: Path) -> list[Path]:
+    return sorted((f for f in sparse.iterdir() if f.name.isdecimal()), key=lambda f: int(f.name))
 
 
 def read_poses(model: Path) -> dict[str, Pose]:

@@ -22,11 +22,15 @@ _FLUSH = 64  # pairs between flushes: what a kill can cost
 def match(
     pairs: list[tuple[str, str]],
     match_descriptors: MatchDescriptors,
+    max_ratio: float,
     work: Workspace,
     cache_mib: int,
     progress: Callable[[int], None],
 ) -> Counter[str]:
-    """Match every pair that matches.h5 does not hold yet; returns the pairs' orientations, counted."""
+    """Match every pair that matches.h5 does not hold yet; returns the pairs' orientations, counted.
+
+    match_descriptors gives (M, 2) indices and (M,) scores, 1 - ratio; what is above max_ratio counts as weaker.
+    """
     decided: Counter[str] = Counter()
     with (
         h5py.File(work.features, "r") as features,
@@ -38,7 +42,7 @@ def match(
                 decided[match_files.orientation(file, a, b)] += 1
             else:
                 first, second = cache[a], cache[b]
-                matches = best_orientation(first, second, match_descriptors)
+                matches = best_orientation(first, second, match_descriptors, max_ratio)
                 match_files.write(file, a, b, matches, len(first.lafs))
                 decided[matches.orientation] += 1
             if done % _FLUSH == 0:
@@ -48,13 +52,17 @@ def match(
     return decided
 
 
-def best_orientation(first: Features, second: Features, match_descriptors: MatchDescriptors) -> Matches:
+def best_orientation(
+    first: Features, second: Features, match_descriptors: MatchDescriptors, max_ratio: float
+) -> Matches:
     """Matches in the orientation that both photographs have and that gives more of them."""
     candidates = []
     for orientation in first.descriptors:
         if orientation in second.descriptors:
-            indices, scores = match_descriptors(first.descriptors[orientation], second.descriptors[orientation])
-            candidates.append(Matches(*_one_match_a_place(first, second, indices, scores), orientation))
+            found = match_descriptors(first.descriptors[orientation], second.descriptors[orientation])
+            indices, scores = _one_match_a_place(first, second, *found)
+            strong = scores >= 1 - max_ratio
+            candidates.append(Matches(indices[strong], scores[strong], orientation, indices[~strong]))
     return max(candidates, key=lambda matches: len(matches.indices))
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 
 from pipeline.mappers import MAPPERS, MapperOptions, MappingTask
-from pipeline.mappers.models import read_models, write_points
+from pipeline.mappers.models import read_models, refine_robustly, write_points
 from pipeline.types import Model, Survey
 from pipeline.workspace import Workspace, write_atomically
 
@@ -31,6 +31,8 @@ def reconstruct(
         threads=threads,
     )
     notes = MAPPERS[options.name](task, options, progress)
+    if options.robust_scale:
+        refine_robustly(work.sparse, task, options.robust_scale)
     write_points(work.sparse, work.points)
     write_atomically(work.mapping, json.dumps({"notes": notes}))
     return read_models(work.sparse), notes

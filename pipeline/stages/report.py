@@ -9,7 +9,6 @@ from typing import Any
 
 import networkx as nx
 
-from desdis.errors import UserError
 from pipeline import view_graph
 from pipeline.recipe import Recipe
 from pipeline.types import Model, Survey, TwoView
@@ -124,11 +123,3 @@ def _graph(graph: nx.Graph, two_views: list[TwoView]) -> dict[str, Any]:
             for view in two_views
         ],
     }
-
-
-def refuse_skips(survey: Survey) -> None:
-    """With --strict any skipped file is a mistake. Raises UserError that names the first ones."""
-    if survey.skipped:
-        shown = "; ".join(f"{item.name}: {item.reason}" for item in survey.skipped[:3])
-        more = f" and {len(survey.skipped) - 3} more" if len(survey.skipped) > 3 else ""
-        raise UserError(f"--strict: {len(survey.skipped)} files cannot be used ({shown}{more})")
