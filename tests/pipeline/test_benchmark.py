@@ -47,6 +47,7 @@ def test_whole_run_and_resume(scene, tmp_path, capsys):
     arguments = ["--config", str(path), "--output", str(out)]
     assert main(arguments) == 0
     text = capsys.readouterr().out
+    assert "Small" in (out / "benchmark.html").read_text()
     result = json.loads((out / "results.json").read_text())
     (rendered,) = result["scenes"]
     good, broken = rendered["rows"]
