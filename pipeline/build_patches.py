@@ -24,9 +24,12 @@ from datasets.patches.sfm_tracks import TrackOptions
 from desdis.errors import UserError, command
 from pipeline.recipe import Recipe, load_recipe
 
-# What a reconstruction for patches wants: many keypoints, and every pair of views that can be had. Wide baselines
-# make hard positives, so pairs are matched exhaustively and the ratio is loose; the geometry throws out the rest.
-RECIPE = ("detector.max_keypoints=5000", "pairs.name=exhaustive", "matcher.max_ratio=0.92", "orientation=oriented")
+# What a reconstruction for patches wants: many keypoints, every pair of views that can be had, and points that only two
+# photographs see. Wide baselines make hard positives; a loose ratio lets them in, geometry throws out what is wrong.
+RECIPE = (
+    "detector.max_keypoints=5000", "orientation=oriented", "pairs.name=exhaustive", "matcher.max_ratio=0.92",
+    "mapper.two_view_points=true", "mapper.attempts=2",
+)  # fmt: skip
 PICTURES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm"}
 FEWEST = 20  # points; a scene with fewer is left out, and said so
 

@@ -33,6 +33,9 @@ class MapperOptions(BaseModel):
     robust_scale: float = Field(
         default=0.5, ge=0, description="pixels; Cauchy loss of a last bundle adjustment (0 = none)"
     )
+    two_view_points: bool = Field(
+        default=False, description="incremental: keep points that only two of three or more photographs see"
+    )
     refine_principal_point: bool = Field(
         default=False, description="also refine the principal point of unknown cameras"
     )

@@ -102,7 +102,7 @@ def _map_once(
     settings.mapper.init_min_num_inliers = options.init_min_num_inliers
     settings.mapper.abs_pose_min_num_inliers = options.abs_pose_min_num_inliers
     settings.mapper.filter_max_reproj_error = options.filter_max_reproj_error
-    settings.triangulation.ignore_two_view_tracks = task.num_images > 2
+    settings.triangulation.ignore_two_view_tracks = task.num_images > 2 and not options.two_view_points
     if start:
         settings.init_image_id1, settings.init_image_id2 = start
         settings.init_num_trials = 2  # an unsuitable pair stays unsuitable
