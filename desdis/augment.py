@@ -12,9 +12,9 @@ import torch.nn.functional as F
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Strengths; 0 or False turns a thing off. Standard deviations unless said otherwise."""
+    """Strengths; 0 turns a thing off. Standard deviations unless said otherwise."""
 
-    turns: bool = True  # quarter turns and flips of both patches of a pair
+    turns: float = 1.0  # share of pairs whose both patches get a quarter turn and maybe a flip (published: all)
     rotation: float = 0.0  # degrees
     scale: float = 0.0  # of the logarithm (base e)
     shift: float = 0.0  # share of the patch's half width
@@ -45,6 +45,8 @@ def turned(pairs: int, options: Augmentation, margin: float, generator: torch.Ge
     if options.turns:
         angle = torch.randint(4, (pairs,), generator=generator, device=generator.device) * (torch.pi / 2)
         flip = 1.0 - 2.0 * torch.randint(2, (pairs,), generator=generator, device=generator.device)
+        spared = torch.rand(pairs, generator=generator, device=generator.device) >= options.turns
+        angle, flip = angle.masked_fill(spared, 0), flip.masked_fill(spared, 1)
         cos, sin = angle.cos(), angle.sin()
         turn = torch.stack([torch.stack([cos * flip, -sin], 1), torch.stack([sin * flip, cos], 1)], dim=1)
         frames[:, :, :2] = turn.repeat(2, 1, 1) / margin

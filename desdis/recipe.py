@@ -41,6 +41,9 @@ class Recipe(Augmentation):
     held: str = option("hardest", "negatives held: the student's hardest ...", among=("hardest", "teachers", "all"))
     imitation: float = option(0.0, "weight of holding the descriptors themselves to the teacher's", 0)
     imitation_end: float = option(1.0, "share of the training after which imitation has faded to 0", 0, 1)
+    imitated: str = option(
+        "own", "whose descriptor of the teacher: its own, its partner's or the mean", among=("own", "partner", "mean")
+    )
     # the triplet loss
     triplet: str = option("hardnet", "form of the triplet loss", among=("hardnet", "sosnet", "hynet"))
     triplet_weight: float = option(1.0, "weight of the triplet loss; 0 leaves imitation alone", 0)

@@ -27,7 +27,7 @@ def open_sets(recipe: Recipe) -> tuple[PatchSet, PatchSet | None]:
         raise UserError("no patch set: give patches=FOLDER")
     data = read_patch_set(Path(recipe.patches))
     if recipe.teacher_sees == "clean" and recipe.turns:
-        raise UserError("teacher_sees=clean needs turns=false: the stored answers are for patches that are not turned")
+        raise UserError("teacher_sees=clean needs turns=0: the stored answers are for patches that are not turned")
     if not recipe.validation:
         return data, None
     held_out = read_patch_set(Path(recipe.validation))

@@ -151,7 +151,13 @@ def desdis_loss(
         parts["regulariser"] = held
     imitation = recipe.imitation * max(0.0, 1 - step / (recipe.imitation_end * recipe.steps + 1e-9))
     if taught is not None and imitation > 0:
-        parts["imitation"] = losses.imitation(a, taught[0]) + losses.imitation(p, taught[1])
+        targets = {
+            "own": taught,
+            "partner": taught.flip(0),
+            "mean": F.normalize(taught.sum(dim=0), dim=1).expand_as(taught),
+        }
+        target = targets[recipe.imitated]
+        parts["imitation"] = losses.imitation(a, target[0]) + losses.imitation(p, target[1])
         loss = loss + imitation * parts["imitation"]
     if recipe.contrast:
         parts["contrast"] = losses.contrast(positive, pairs, forbidden, recipe.temperature)

@@ -162,7 +162,7 @@ def test_clean_answers_of_the_teacher_are_those_of_the_network(sets, tmp_path):
     teacher = tmp_path / "teacher.safetensors"
     save_network(load_or_build("desdis-6"), teacher, {})
     data = read_patch_set(sets[0])
-    recipe = Recipe(teacher=f"{teacher} + {teacher}", teacher_sees="clean", turns=False)
+    recipe = Recipe(teacher=f"{teacher} + {teacher}", teacher_sees="clean", turns=0)
     asked = Teacher(recipe, data, torch.device("cpu"))
     rows, upright = np.array([[0, 1], [9, 11]]), np.array([False, True])
     answer = asked.describe(torch.empty(0), rows, upright)
@@ -234,7 +234,7 @@ def test_augmentation_turns_pairs_together():
 @pytest.mark.parametrize("key", ["rotation", "scale", "shift", "gamma", "gain", "blur", "noise", "occlusion"])
 def test_each_augmentation_acts_alone_and_is_repeatable(key):
     raw = torch.randint(0, 256, (8, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    options = Augmentation(turns=False, **{key: 0.5 if key != "noise" else 10.0})
+    options = Augmentation(turns=0, **{key: 0.5 if key != "noise" else 10.0})
     once, twice = (augment(raw, options, 1.25, torch.Generator().manual_seed(1))[0] for _ in range(2))
     assert torch.equal(once, twice) and once.min() >= 0 and once.max() <= 255
     assert (once - plain(raw, 1.25)).abs().max() > 0.5
