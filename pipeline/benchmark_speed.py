@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--keypoints", type=int, action="append", help="of whole runs, one for each --images (8000)")
     made.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run")
     made.add_argument("--rounds", type=int, default=5, help="turns of each contender (5)")
+    made.add_argument("--photographs", type=int, default=3, help="taken from the first --images for single timings (3)")
     made.add_argument("--run-rounds", type=int, default=2, help="turns of whole runs (2)")
     made.add_argument("--growth", type=int, nargs="+", default=[32, 128, 512], help="numbers of photographs")
     made.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads of everybody (all cores)")
@@ -66,7 +67,7 @@ def sections(args: argparse.Namespace) -> Iterator[str]:
         if args.only != PARTS and args.only != ["describe"]:
             raise UserError("give photographs with --images DIR")
         return
-    photographs = read(args.images[0], 4)
+    photographs = read(args.images[0], args.photographs)
     weights = args.weights or ["desdis-32", "desdis-8"]
     for side, keypoints in SETTINGS:
         yield from of_photographs(args, [shrunk(rgb, side) for rgb in photographs], weights, side, keypoints)

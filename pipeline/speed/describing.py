@@ -107,7 +107,8 @@ def _roofline(timings: dict[str, Timing], rates: dict[str, float]) -> str:
         "of the best product of its precision",
         "of torch's float32 product",
     ]
-    return f"A 2048 x 2048 x 2048 product, G multiply-adds a second of processor time: {products}.\n\n{table(header, rows)}"
+    said = f"A 2048 x 2048 x 2048 product, G multiply-adds a second of processor time: {products}."
+    return f"{said}\n\n{table(header, rows)}"
 
 
 def cutting(photographs: list[np.ndarray], keypoints: int, rounds: int) -> str:

@@ -1,6 +1,7 @@
 """One decoded photograph to features, all in: ours, pycolmap's SIFT, OpenCV's SIFT, ALIKED and XFeat."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def extracting(
 
         return call
 
+    pycolmap.logging.minloglevel = pycolmap.logging.WARNING.value
     options = pycolmap.FeatureExtractionOptions()
     options.sift.max_num_features = keypoints
     colmap = pycolmap.FeatureExtractor.create(options, pycolmap.Device.cpu)
@@ -51,10 +53,21 @@ def extracting(
         calls[f"{name}, one orientation"] = ours(describer, both=False)
         calls[f"{name}, both orientations"] = ours(describer, both=True)
     calls |= _whole_image_peers(images, keypoints, peers)
-    contenders = {
-        name: Contender(call, len(images), f"{call() / len(images):.0f} keypoints") for name, call in calls.items()
+    counts: dict[str, int] = {}
+
+    def counted(name: str) -> Callable[[], None]:
+        def call() -> None:
+            counts[name] = calls[name]()
+
+        return call
+
+    contenders = {name: Contender(counted(name), len(images)) for name in calls}
+    timings = interleaved(contenders, rounds)
+    noted = {
+        name: replace(contender, note=f"{counts[name] / len(images):,.0f} keypoints")
+        for name, contender in contenders.items()
     }
-    return timing_table(contenders, interleaved(contenders, rounds), "pycolmap SIFT", "photograph")
+    return timing_table(noted, timings, "pycolmap SIFT", "photograph")
 
 
 def _whole_image_peers(images: list[Image], keypoints: int, peers: Path | None) -> dict[str, Callable[[], int]]:
