@@ -27,8 +27,9 @@ from desdis.validation import validate
 # What each variant changes in the recipe at hand, whose own name is "desdis".
 VARIANTS: dict[str, dict[str, object]] = {
     "desdis": {},
-    "no teacher (lambda 0)": {"teacher": "", "regulariser": 0.0},
+    "no teacher (lambda 0)": {"teacher": "", "regulariser": 0.0, "imitation": 0.0},
     "imitation (lambda infinite)": {"triplet_weight": 0.0, "regulariser": 1.0},
+    "descriptors held too": {"imitation": 2.0},
     "measure cosine": {"measure": "cosine"},
     "measure squared distance": {"measure": "squared"},
     "lambda 0.3": {"regulariser": 0.3},
@@ -37,7 +38,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "lambda 30": {"regulariser": 30.0},
     "held: teacher's hardest": {"held": "teachers"},
     "held: all of the batch": {"held": "all"},
-    "teacher sees clean patches": {"teacher_sees": "clean"},
+    "teacher sees clean patches": {"teacher_sees": "clean", "turns": 0.0},
+    "all pairs turned and flipped": {"turns": 1.0},
     "negatives in four ways": {"four_ways": True},
     "sosnet triplet + second order": {"triplet": "sosnet", "second_order": 1.0},
     "hynet triplet": {"triplet": "hynet", "margin": 1.2, "four_ways": True},

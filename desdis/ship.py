@@ -16,8 +16,10 @@ import torch
 from desdis.checkpoints import OFFICIAL, WEIGHTS, file_sha256, load_network, save_network
 from desdis.errors import UserError, command
 from desdis.patchsets import PatchSet, read_patch_set
+from desdis.recipe import Recipe
 from desdis.validation import validate
 
+PLACES = ("patches", "validation", "output", "device")  # of a recipe: where things lay, nobody else's business
 MOST_LOST = 0.0005  # of the validation score, by half precision
 CARD = """# {name}
 
@@ -41,7 +43,7 @@ Scores on validation places that no training saw (see docs/distillation.md; patc
 Made by
 
     python -m desdis.train {words}
-
+{note}
 **Places**: {scenes}. Their sources and licences are listed in docs/distillation.md.
 
 **Intended use**: matching photographs of a rigid scene for structure from motion and localisation, on oriented frames
@@ -51,7 +53,7 @@ aerial views by daylight; thermal, medical or underwater pictures were not seen.
 """
 
 
-def ship(file: Path, name: str, held_out: PatchSet, folder: Path = WEIGHTS) -> Path:
+def ship(file: Path, name: str, held_out: PatchSet, folder: Path = WEIGHTS, note: str = "") -> Path:
     """Write weights and card into `folder`; returns the weights' path."""
     network, info = load_network(file)
     if "recipe" not in info.metadata:
@@ -59,21 +61,22 @@ def ship(file: Path, name: str, held_out: PatchSet, folder: Path = WEIGHTS) -> P
     target = folder / f"{name}.safetensors"
     device = torch.device("cpu")
     scores = {"trained, float32": validate(network, held_out, device)}
-    save_network(network, target, info.metadata, half=True)
+    recipe = {key: value for key, value in json.loads(info.metadata["recipe"]).items() if key not in PLACES}
+    metadata = {**info.metadata, "recipe": json.dumps(recipe)}
+    save_network(network, target, metadata, half=True)
     shipped, _ = load_network(target)
     scores["as shipped"] = validate(shipped, held_out, device)
     halved = scores["as shipped"]["score"] > scores["trained, float32"]["score"] - MOST_LOST
     if not halved:
-        save_network(network, target, info.metadata)
+        save_network(network, target, metadata)
         scores["as shipped"] = scores["trained, float32"]
     if info.architecture in OFFICIAL:
         authors, _ = load_network(f"official/{info.architecture}")
         scores[f"the authors' {info.architecture}"] = validate(authors, held_out, device)
-    recipe, patches = json.loads(info.metadata["recipe"]), json.loads(info.metadata["patches"])
-    scenes, teachers = json.loads(info.metadata["scenes"]), json.loads(info.metadata["teacher"])
-    paths = ("patches", "validation", "output")
-    words = " ".join(f"{key}={value!r}" if value == "" else f"{key}={value}" for key, value in recipe.items()
-                     if key not in paths)  # fmt: skip
+    patches = json.loads(info.metadata["patches"])
+    teachers = json.loads(info.metadata["teacher"])
+    scenes = sorted({scene.split(".")[0] for scene in json.loads(info.metadata["scenes"])})  # not its second models
+    words = " ".join(f"{key}={value}" for key, value in recipe.items() if value != getattr(Recipe, key))
     card = CARD.format(
         name=name, precision="float16" if halved else "float32", bytes=target.stat().st_size,
         sha256=file_sha256(target), architecture=info.architecture, parameters=info.parameters,
@@ -82,6 +85,7 @@ def ship(file: Path, name: str, held_out: PatchSet, folder: Path = WEIGHTS) -> P
         pairs=int(info.metadata["step"]) * recipe["batch"], step=info.metadata["step"], batch=recipe["batch"],
         seed=recipe["seed"], commit=info.metadata["commit"], scores=score_table(scores),
         words=f"patches=SET validation=SET output=RUN {words}", scenes=", ".join(scenes),
+        note=f"\n{note}\n" if note else "",
     )  # fmt: skip
     target.with_suffix(".md").write_text(card)
     return target
@@ -103,9 +107,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("file", type=Path, help="weights written by desdis.train")
     parser.add_argument("name", help="under which desdis.load will find them")
     parser.add_argument("--validation", type=Path, required=True, metavar="SET", help="patch set to score on")
+    parser.add_argument("--note", default="", help="a sentence for the card")
     parser.add_argument("--folder", type=Path, default=WEIGHTS, help="where they go (desdis/weights)")
     options = parser.parse_args(arguments)
-    print(ship(options.file, options.name, read_patch_set(options.validation), options.folder))
+    print(ship(options.file, options.name, read_patch_set(options.validation), options.folder, options.note))
     return 0
 
 
