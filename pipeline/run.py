@@ -80,10 +80,9 @@ def run(
     with work.stage("pair"):
         pairs = pair(survey, recipe.pairs, known, work)
     with work.stage("match"), bar(console, "match", len(pairs)) as progress:
-        max_ratio = recipe.matcher.max_ratio or max_ratio
-        options = recipe.matcher.model_copy(update={"max_ratio": max(max_ratio, recipe.matcher.weak_ratio)})
-        decided = match(pairs, partial(match_descriptors, options=options, device=device), max_ratio, work,
-                        options.cache_mib, progress)  # fmt: skip
+        options = recipe.matcher.model_copy(update={"max_ratio": recipe.matcher.max_ratio or max_ratio})
+        matcher = partial(match_descriptors, options=options, device=device)
+        decided = match(pairs, matcher, work, options.cache_mib, progress)
     if last == "match":
         return {}
     return model_from_matches(

@@ -110,13 +110,11 @@ def places(lafs: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class Matches:
     """indices (M, 2) int32 rows of the first and second image's features; scores (M,) float32 in 0..1, larger is
-    better; orientation: the descriptors that were matched, "oriented" or "upright". weaker (W, 2) int32: mutual
-    neighbours that failed the ratio test narrowly; they join where they fit a verified geometry."""
+    better; orientation: the descriptors that were matched, "oriented" or "upright"."""
 
     indices: np.ndarray
     scores: np.ndarray
     orientation: str = "oriented"
-    weaker: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.int32))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """matches.h5: hloc's layout. The only code that knows it.
 
 A pair (a, b) lies under "a/b" with every "/" of the names turned into "-": `matches0` (N0,) int32, the row of b's
-match or -1, and `matching_scores0` (N0,) float16; ours on top: `weaker` (W, 2) int32 (see types.Matches). int32 where
+match or -1, and `matching_scores0` (N0,) float16. int32 where
 hloc writes int16: more than 32,767 keypoints must not wrap. Attributes of a pair: `orientation`, `names` (the true
 names: the key alone is ambiguous) and, last, `complete`.
 """
@@ -35,8 +35,6 @@ def write(file: h5py.File, a: str, b: str, matches: Matches, num_keypoints: int)
     # Mostly -1 and 0: packing saves nine tenths, and hloc reads it as it is.
     group.create_dataset("matches0", data=matches0, compression="gzip", compression_opts=1)
     group.create_dataset("matching_scores0", data=scores0, compression="gzip", compression_opts=1)
-    if len(matches.weaker):
-        group["weaker"] = matches.weaker
     group.attrs["orientation"] = matches.orientation
     group.attrs["names"] = [a, b]
     group.attrs["complete"] = True
@@ -46,16 +44,13 @@ def read(file: h5py.File, a: str, b: str) -> Matches:
     """Matches of a pair, ordered by the first image's row; a pair stored as (b, a) is turned round."""
     if key(a, b) not in file and key(b, a) in file:
         turned = read(file, b, a)
-        return Matches(
-            turned.indices[:, ::-1].copy(), turned.scores, turned.orientation, turned.weaker[:, ::-1].copy()
-        )
+        return Matches(turned.indices[:, ::-1].copy(), turned.scores, turned.orientation)
     group = file[key(a, b)]
     matches0 = group["matches0"][()]
     rows = np.flatnonzero(matches0 >= 0)
     indices = np.stack([rows, matches0[rows]], axis=1).astype(np.int32)
     orientation = str(group.attrs.get("orientation", "oriented"))
-    weaker = group["weaker"][()] if "weaker" in group else np.empty((0, 2), np.int32)
-    return Matches(indices, group["matching_scores0"][()][rows].astype(np.float32), orientation, weaker)
+    return Matches(indices, group["matching_scores0"][()][rows].astype(np.float32), orientation)
 
 
 def pairs(path: Path) -> list[tuple[str, str]]:

@@ -17,11 +17,7 @@ class MatcherOptions(BaseModel):
         gt=0,
         le=1,
         description="nearest distance at most this times the second nearest's, both ways; 1: no test; "
-        "default: what suits the descriptor (DesDis 0.85, RootSIFT 0.8)",
-    )
-    weak_ratio: float = Field(
-        default=0.95, ge=0, le=1, description="matches up to this ratio are kept aside and join where they fit the "
-        "verified geometry of their pair (0 = none)",
+        "default: what suits the descriptor (DesDis 0.9, RootSIFT 0.8)",
     )
     max_distance: float = Field(
         default=2.0, gt=0, le=2, description="largest distance of unit descriptors; 2: no limit"

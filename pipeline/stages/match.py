@@ -22,15 +22,11 @@ _FLUSH = 64  # pairs between flushes: what a kill can cost
 def match(
     pairs: list[tuple[str, str]],
     match_descriptors: MatchDescriptors,
-    max_ratio: float,
     work: Workspace,
     cache_mib: int,
     progress: Callable[[int], None],
 ) -> Counter[str]:
-    """Match every pair that matches.h5 does not hold yet; returns the pairs' orientations, counted.
-
-    match_descriptors gives (M, 2) indices and (M,) scores, 1 - ratio; what is above max_ratio counts as weaker.
-    """
+    """Match every pair that matches.h5 does not hold yet; returns the pairs' orientations, counted."""
     decided: Counter[str] = Counter()
     with (
         h5py.File(work.features, "r") as features,
@@ -42,7 +38,7 @@ def match(
                 decided[match_files.orientation(file, a, b)] += 1
             else:
                 first, second = cache[a], cache[b]
-                matches = best_orientation(first, second, match_descriptors, max_ratio)
+                matches = best_orientation(first, second, match_descriptors)
                 match_files.write(file, a, b, matches, len(first.lafs))
                 decided[matches.orientation] += 1
             if done % _FLUSH == 0:
@@ -52,17 +48,13 @@ def match(
     return decided
 
 
-def best_orientation(
-    first: Features, second: Features, match_descriptors: MatchDescriptors, max_ratio: float
-) -> Matches:
+def best_orientation(first: Features, second: Features, match_descriptors: MatchDescriptors) -> Matches:
     """Matches in the orientation that both photographs have and that gives more of them."""
     candidates = []
     for orientation in first.descriptors:
         if orientation in second.descriptors:
             found = match_descriptors(first.descriptors[orientation], second.descriptors[orientation])
-            indices, scores = _one_match_a_place(first, second, *found)
-            strong = scores >= 1 - max_ratio
-            candidates.append(Matches(indices[strong], scores[strong], orientation, indices[~strong]))
+            candidates.append(Matches(*_one_match_a_place(first, second, *found), orientation))
     return max(candidates, key=lambda matches: len(matches.indices))
 
 

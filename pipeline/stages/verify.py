@@ -79,25 +79,19 @@ def verify(
 
         def geometry(pair: tuple[str, str]) -> tuple[np.ndarray, "pycolmap.TwoViewGeometry"]:
             a, b = pair
-            indices, weaker = matched[pair]
+            indices = matched[pair]
             sides = camera_of[a], keypoints[a], camera_of[b], keypoints[b]
-            found = two_view_geometry(*sides, indices, options, seed)
-            joining = fitting(found, *sides, weaker, options.max_error / 2)
-            found.inlier_matches = np.vstack([found.inlier_matches, joining]).astype(np.uint32)
-            return np.vstack([indices, joining]), found
+            return indices, two_view_geometry(*sides, indices, options, seed)
 
         missing = [(a, b) for a, b in pairs if not database.exists_two_view_geometry(ids[a], ids[b])]
         progress(len(pairs) - len(missing))
         with ThreadPoolExecutor(max(1, threads)) as pool:
             for start in range(0, len(missing), _BATCH):
                 batch = missing[start : start + _BATCH]
-                matched = {}
-                for a, b in batch:
-                    both = match_files.read(matches, a, b)
-                    matched[a, b] = tuple(
-                        checked_matches(indices, keypoints[a], keypoints[b], (a, b))
-                        for indices in (both.indices, both.weaker)
-                    )
+                matched = {
+                    (a, b): checked_matches(match_files.read(matches, a, b).indices, keypoints[a], keypoints[b], (a, b))
+                    for a, b in batch
+                }
                 results = pool.map(geometry, batch)
                 with pycolmap.DatabaseTransaction(database):
                     for done, ((a, b), (indices, found)) in enumerate(zip(batch, results, strict=True), start + 1):
@@ -126,38 +120,6 @@ def two_view_geometry(camera1, points1, camera2, points2, indices, options: Veri
     if inliers < options.min_num_inliers or sure < options.min_confidence:
         return rejected
     return found
-
-
-def fitting(found, camera1, points1, camera2, points2, weaker: np.ndarray, max_error: float) -> np.ndarray:
-    """Those of the weaker matches (W, 2) that lie within max_error pixels of a verified geometry. A wrong match does
-    so by chance once in some hundred times, so they add many right observations and few wrong ones."""
-    from pycolmap import TwoViewGeometryConfiguration as Config
-
-    if not len(weaker) or not len(found.inlier_matches):
-        return weaker[:0]
-    x1, x2 = points1[weaker[:, 0]].astype(np.float64), points2[weaker[:, 1]].astype(np.float64)
-    if found.config in (Config.PLANAR.value, Config.PANORAMIC.value, Config.PLANAR_OR_PANORAMIC.value):
-        error = transfer_error(found.H, x1, x2)
-    elif found.config == Config.CALIBRATED.value:
-        focal = (camera1.mean_focal_length() + camera2.mean_focal_length()) / 2
-        error = focal * epipolar_error(found.E, camera1.cam_from_img(x1), camera2.cam_from_img(x2))
-    else:
-        error = epipolar_error(found.F, x1, x2)
-    return weaker[error <= max_error]
-
-
-def epipolar_error(F: np.ndarray, x1: np.ndarray, x2: np.ndarray) -> np.ndarray:
-    """(N,) Sampson error of (N, 2) points, in their unit, for x2^T F x1 = 0 (Hartley & Zisserman 2004, eq. 11.9)."""
-    h1, h2 = (np.column_stack([x, np.ones(len(x))]) for x in (x1, x2))
-    line2, line1 = h1 @ F.T, h2 @ F
-    gradient = (line1[:, :2] ** 2).sum(axis=1) + (line2[:, :2] ** 2).sum(axis=1)
-    return np.abs((h2 * line2).sum(axis=1)) / np.sqrt(np.maximum(gradient, 1e-30))
-
-
-def transfer_error(H: np.ndarray, x1: np.ndarray, x2: np.ndarray) -> np.ndarray:
-    """(N,) distance in pixels between (N, 2) points x2 and x1 carried over by H."""
-    carried = np.column_stack([x1, np.ones(len(x1))]) @ H.T
-    return np.linalg.norm(carried[:, :2] / carried[:, 2:] - x2, axis=1)
 
 
 def read_two_views(work: Workspace, options: VerifyOptions) -> list[TwoView]:

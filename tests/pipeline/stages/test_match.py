@@ -31,20 +31,20 @@ NONE = [[0.0] * 4] * 4
 def test_the_orientation_with_more_matches_wins():
     level = features({"oriented": [E[0], *NONE[:3]], "upright": E})
     rolled = features({"oriented": E, "upright": [E[0], *NONE[:3]]})
-    assert best_orientation(level, level, nearest, 1.0).orientation == "upright"
-    assert best_orientation(rolled, rolled, nearest, 1.0).orientation == "oriented"
+    assert best_orientation(level, level, nearest).orientation == "upright"
+    assert best_orientation(rolled, rolled, nearest).orientation == "oriented"
 
 
 def test_orientations_of_one_place_count_once_and_refer_to_its_first_row():
     first = features({"oriented": E}, repeats=(1,))
-    matches = best_orientation(first, first, nearest, 1.0)
+    matches = best_orientation(first, first, nearest)
     np.testing.assert_array_equal(sorted(matches.indices.tolist()), [[0, 0], [2, 2], [3, 3]])
 
 
 def test_a_place_keeps_its_best_match():
     first = features({"oriented": [E[0], [0, 0.9, 0, 0], E[2], E[3]]}, repeats=(1,))
     second = features({"oriented": E})
-    matches = best_orientation(first, second, nearest, 1.0)
+    matches = best_orientation(first, second, nearest)
     assert matches.indices.tolist() == [[0, 0], [2, 2], [3, 3]] or set(map(tuple, matches.indices.tolist())) == {
         (0, 0), (2, 2), (3, 3)
     }  # fmt: skip
