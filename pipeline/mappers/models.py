@@ -37,14 +37,20 @@ def refine_robustly(sparse: Path, task: MappingTask, scale: float) -> None:
 
 
 def write_largest_first(reconstructions: list[pycolmap.Reconstruction], output: Path) -> None:
-    """Replace output/0..n by these models, largest first."""
+    """Replace output/0..n by these models, largest first; one whose photographs are all in larger ones adds nothing
+    and is left out."""
     if output.exists():
         shutil.rmtree(output)
     output.mkdir(parents=True)
-    for index, reconstruction in enumerate(sorted(reconstructions, key=score, reverse=True)):
-        folder = output / str(index)
+    covered: set[int] = set()
+    for reconstruction in sorted(reconstructions, key=score, reverse=True):
+        registered = set(reconstruction.reg_image_ids())
+        if registered <= covered:
+            continue
+        folder = output / str(len(_folders(output)))
         folder.mkdir()
         reconstruction.write(folder)
+        covered |= registered
 
 
 def read_models(sparse: Path) -> list[Model]:
