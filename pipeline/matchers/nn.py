@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import torch
 
 GROUPS = 256  # columns are compared by the maxima of interleaved groups: one sweep finds the two best groups
+PAIRS = 16384  # compared exactly at once: 50 MB
+CROWDED = 64  # candidates a row (there are 2 to 8) from which the coarse product is not worth its speed
+FLOAT_ERROR = 2e-5  # of an inner product of unit vectors in float32
 NOT_UNIT = 0.01  # how far a squared norm may be from 1
 
 
@@ -59,31 +62,46 @@ def nearest(
     import torch
 
     max_ratio = options.max_ratio or RATIO
-    dtype, error = coarse_type(queries.device)
     off = max(float((d.square().sum(dim=1) - 1).abs().max()) for d in (queries, base))
     if not off < NOT_UNIT:
         raise ValueError("descriptors must be finite rows of unit length")
     groups = max(2, min(GROUPS, len(base)))
-    coarse_base = torch.nn.functional.pad(base, (0, 0, 0, -len(base) % groups)).to(dtype).T
-    rows, columns = [], []
-    for begin in range(0, len(queries), options.block):
-        coarse = queries[begin : begin + options.block].to(dtype) @ coarse_base
+    padded = torch.nn.functional.pad(base, (0, 0, 0, -len(base) % groups))
+    coarse_base = padded.to(coarse_type(base.device)[0]).T
+    found = []
+    for part in queries.split(options.block):
+        dtype, error = coarse_type(part.device)
+        coarse = part.to(dtype) @ coarse_base
         row, column = candidates(coarse, groups, error + off, max_ratio, options.max_distance)
-        rows.append(row + begin)
-        columns.append(column)
-    row, column = torch.cat(rows), torch.cat(columns)
-    row, column = row[column < len(base)], column[column < len(base)]  # the padding goes
+        if len(row) > CROWDED * len(part):  # descriptors so alike that the coarse product cannot tell them apart
+            row, column = candidates(part @ padded.T, groups, FLOAT_ERROR + off, max_ratio, options.max_distance)
+        real = column < len(base)
+        found.append(two_nearest(part, base, row[real], column[real]))
+    j, first, second = (torch.cat(parts) for parts in zip(*found, strict=True))
+    ratio = torch.where(second > 0, first / second, 1.0)  # a repeated row at distance 0 has a rival
+    i = ((j < len(base)) & (ratio <= max_ratio) & (first <= options.max_distance)).nonzero()[:, 0]
+    return i, j[i], ratio[i]
 
-    distance = (queries[row].double() - base[column].double()).norm(dim=1)
+
+def two_nearest(
+    queries: "torch.Tensor", base: "torch.Tensor", row: "torch.Tensor", column: "torch.Tensor"
+) -> tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]:
+    """Of each query (Q, D), among the columns (P,) paired with it by row (P,): the nearest row of the base (Q,), its
+    distance and the second nearest's (Q,) float64; len(base) and infinity where there is none."""
+    import torch
+
+    distance = torch.cat(
+        [
+            (queries[r].double() - base[c].double()).norm(dim=1)
+            for r, c in zip(row.split(PAIRS), column.split(PAIRS), strict=True)
+        ]
+    )
     far = distance.new_full((len(queries),), torch.inf)
     first = far.scatter_reduce(0, row, distance, "amin")
     at = distance == first[row]
     j = torch.full_like(first, len(base), dtype=torch.int64).scatter_reduce(0, row[at], column[at], "amin")
     others = column != j[row]
-    second = far.scatter_reduce(0, row[others], distance[others], "amin")
-    ratio = torch.where(second > 0, first / second, 1.0)  # a repeated row at distance 0 has a rival
-    i = ((j < len(base)) & (ratio <= max_ratio) & (first <= options.max_distance)).nonzero()[:, 0]
-    return i, j[i], ratio[i]
+    return j, first, far.scatter_reduce(0, row[others], distance[others], "amin")
 
 
 def candidates(
@@ -119,4 +137,4 @@ def coarse_type(device: "torch.device") -> tuple["torch.dtype", float]:
         return torch.float16, 0.003
     if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
         return torch.bfloat16, 0.006
-    return torch.float32, 2e-5
+    return torch.float32, FLOAT_ERROR

@@ -94,8 +94,8 @@ def test_the_command(tmp_path, capsys):
     torch.manual_seed(0)
     weights = tmp_path / "small.safetensors"
     save_network(architectures.build("desdis-4"), weights, {})
-    noise = np.random.default_rng(0).integers(0, 255, (60, 80)).astype(np.uint8)
-    picture = cv2.resize(noise, (320, 240), interpolation=cv2.INTER_CUBIC)
+    noise = np.random.default_rng(0).integers(0, 255, (20, 30)).astype(np.uint8)
+    picture = cv2.resize(noise, (150, 100), interpolation=cv2.INTER_CUBIC)
     (tmp_path / "images").mkdir()
     cv2.imwrite(str(tmp_path / "images" / "a.png"), picture)
     cv2.imwrite(str(tmp_path / "images" / "b.png"), np.roll(picture, 5, axis=1))
