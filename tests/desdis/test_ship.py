@@ -1,0 +1,76 @@
+"""Trained weights become shipped ones with a card, and the ablation makes its table."""
+
+import json
+
+import pytest
+import torch
+
+from desdis import ablation
+from desdis.architectures import build
+from desdis.checkpoints import file_sha256, load_network, save_network
+from desdis.errors import UserError
+from desdis.patchsets import read_patch_set
+from desdis.ship import ship
+from desdis.train import main
+from tests.desdis.rendered_patch_set import write_patch_set
+
+QUICK = ["teacher=", "student=desdis-4", "batch=32", "log_every=2", "warmup=2", "steps=4", "validate_every=4"]
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("sets")
+    train, held_out = write_patch_set(folder / "train"), write_patch_set(folder / "other", 60, seed=1, name="other")
+    return [*QUICK, f"patches={train}", f"validation={held_out}"]
+
+
+def test_shipped_weights_answer_as_trained_and_the_card_says_how_they_were_made(words, tmp_path):
+    assert main([*words, f"output={tmp_path / 'run'}", "seed=7"]) == 0
+    trained = tmp_path / "run/best.safetensors"
+    held_out = read_patch_set(words[-1].removeprefix("validation="))
+    target = ship(trained, "small", held_out, tmp_path, note="A sentence.")
+    card = target.with_suffix(".md").read_text()
+    for text in (
+        file_sha256(target),
+        "render0, render1",
+        "| 7, ",
+        "A sentence.",
+        "student=desdis-4",
+        "128 (4 steps of 32)",
+    ):
+        assert text in card
+    assert str(tmp_path) not in card + json.dumps(load_network(target)[1].metadata)
+    patches = torch.rand(9, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 255
+    with torch.no_grad():
+        apart = (load_network(target)[0](patches) - load_network(trained)[0](patches)).norm(dim=1)
+    assert apart.max() < 5e-3
+    assert target.stat().st_size < 0.7 * trained.stat().st_size
+
+
+def test_weights_of_unknown_making_are_not_shipped(words, tmp_path):
+    save_network(build("desdis-4"), tmp_path / "foreign.safetensors", {})
+    with pytest.raises(UserError, match=r"foreign\.safetensors was not written by desdis\.train"):
+        ship(tmp_path / "foreign.safetensors", "small", read_patch_set(words[-1].removeprefix("validation=")), tmp_path)
+
+
+def test_the_ablation_goes_on_and_makes_a_table(words, tmp_path, capsys):
+    torch.manual_seed(0)
+    save_network(build("desdis-4").eval(), tmp_path / "teacher.safetensors", {})
+    here = [*words, f"output={tmp_path / 'all'}", f"teacher={tmp_path / 'teacher.safetensors'}"]
+    only = ["--only", "desdis", "no teacher (lambda 0)", "imitation (lambda infinite)"]
+    assert ablation.main([*here, "--seeds", "1", *only]) == 0
+    first = capsys.readouterr().out
+    log = tmp_path / "all/desdis-0/log.csv"
+    written = log.stat().st_mtime_ns, log.read_text()
+    assert ablation.main([*here, "--seeds", "2", *only]) == 0
+    both = capsys.readouterr().out
+    assert log.read_text() == written[1]  # the first seed's run was only read
+    assert "| desdis | 1 |" in first and "| desdis | 2 |" in both and "±" in both
+    assert both.count("\n| ") == 5  # a head, the teacher, three variants
+    assert (tmp_path / "all/table.md").read_text().strip() == both.strip()
+
+
+def test_every_variant_is_a_recipe():
+    recipes = dict(ablation.runs(ablation.read_recipe(None, []), list(ablation.VARIANTS), 1))
+    assert len(recipes) == len(ablation.VARIANTS)
+    assert len({recipe.output for recipe in recipes.values()}) == len(recipes)
