@@ -14,7 +14,7 @@ class Detector(Protocol):
     Options: type[BaseModel]
 
     def detect(self, image: Image) -> Detected:
-        """At most `max_keypoints` frames of the image, strongest first; no frame where the mask is False."""
+        """Frames of at most `max_keypoints` places of the image, strongest first; none where the mask is False."""
         ...
 
 

@@ -1,4 +1,7 @@
-"""Difference of Gaussians: OpenCV's SIFT detector, placed exactly (its "precise upscale") and cut to a budget."""
+"""Difference of Gaussians: OpenCV's SIFT detector, placed exactly (its "precise upscale") and cut to a budget.
+
+The budget counts places: a second orientation of one place is another frame, not another keypoint.
+"""
 
 from typing import Literal
 
@@ -41,12 +44,17 @@ class Dog:
         table = np.array([(*k.pt, k.size / 2, k.angle, k.response) for k in keypoints], np.float64).reshape(-1, 5)
         table = _within(table, image)
         table = table[np.lexsort((table[:, 3], table[:, 2], table[:, 1], table[:, 0], -table[:, 4]))]
-        table = table[_rank_at_place(table) < self.options.max_orientations]
-        if len(table) > self.max_keypoints:
+        rank = _rank_at_place(table)
+        places = table[rank == 0]
+        if len(places) > self.max_keypoints:
+            order = np.arange(len(places))
             if self.options.selection == "even":
-                table = table[_even_order(table, image.grey.shape, self.max_keypoints)]
-            table = table[: self.max_keypoints]
-            table = table[np.argsort(-table[:, 4], kind="stable")]
+                order = _even_order(places, image.grey.shape, self.max_keypoints)
+            kept = np.zeros(len(places), bool)
+            kept[order[: self.max_keypoints]] = True
+        else:
+            kept = np.ones(len(places), bool)
+        table = table[kept[np.cumsum(rank == 0) - 1] & (rank < self.options.max_orientations)]
         angle = np.deg2rad(table[:, 3])
         c, s, sigma = np.cos(angle), np.sin(angle), table[:, 2]
         lafs = np.empty((len(table), 2, 3), np.float32)

@@ -53,9 +53,9 @@ def _settled(outcomes: list[tuple[int, int]], task: MappingTask, options: Mapper
 
 
 def _starts(task: MappingTask, options: MapperOptions) -> Iterator[tuple[int, int] | None]:
-    """COLMAP's own choice of the initial pair, then other verified pairs: those seen under a wide enough angle, most
-    inliers first, each photograph at most twice (another start should be another place)."""
-    yield None
+    """COLMAP's own choice of the initial pair (with two seeds), then other verified pairs: those seen under a wide
+    enough angle, most inliers first, each photograph at most twice (another start should be another place)."""
+    yield from (None, None)
     used: Counter[int] = Counter()
     with pycolmap.Database.open(task.database) as database:
         counts, pairs = _pairs_by_inliers(database)
