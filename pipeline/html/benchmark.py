@@ -213,6 +213,7 @@ def _symbol(k: int) -> str:
 
 
 @command
+@command
 def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if len(words) != 1 or words[0] in ("-h", "--help"):

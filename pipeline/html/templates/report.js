@@ -117,15 +117,20 @@
     canvas.on("plotly_unhover", () => { hover.hidden = true; });
   };
 
-  const drawAll = (width) => Promise.all(Object.keys(data.figures).map((id) => drawFigure(id, width)));
+  const drawAll = (width) => { for (const id of Object.keys(data.figures)) drawFigure(id, width); };
+  const drawInTurn = async () => {
+    for (const id of Object.keys(data.figures)) {
+      await drawFigure(id);
+      await new Promise((next) => setTimeout(next, 0)); // the page can be read and scrolled meanwhile
+    }
+  };
   const webgl = () => { try { return !!document.createElement("canvas").getContext("webgl"); } catch { return false; } };
 
-  const ready = drawAll();
   const view = document.querySelector(".view");
   if (view && data.scene) {
     if (webgl()) drawScene(view); else root.classList.add("nogl");
   }
-  ready.then(() => root.classList.add("ready"));
+  drawInTurn().then(() => root.classList.add("ready"));
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll());
   window.addEventListener("beforeprint", () => { root.classList.add("paper"); drawAll(680); });
   window.addEventListener("afterprint", () => { root.classList.remove("paper"); drawAll(); });
