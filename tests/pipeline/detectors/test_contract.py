@@ -74,8 +74,8 @@ def test_strongest_first_within_the_budget(detected, name, folder, photo):
     assert detected.scores.dtype == np.float32 and detected.scores.shape == (len(detected.lafs),)
     assert (np.diff(detected.scores) <= 0).all()
     fewer = make(name, 20, folder).detect(photo)
-    assert len(fewer.lafs) == 20
-    np.testing.assert_allclose(fewer.scores, detected.scores[:20], rtol=1e-5)
+    assert len(np.unique(places(fewer.lafs))) == 20
+    np.testing.assert_allclose(fewer.scores, detected.scores[: len(fewer.scores)], rtol=1e-5)
 
 
 def test_descriptors_belong_to_rows(detected):
@@ -91,7 +91,7 @@ def test_mask_is_respected_and_does_not_eat_the_budget(name, folder, photo):
     found = make(name, 40, folder).detect(Image(photo.grey, photo.rgb, mask))
     x, y = np.floor(found.lafs[:, :, 2]).astype(int).T
     assert mask[y, x].all()
-    assert len(found.lafs) == 40 or name == "keynet"  # its coarse maxima are few in half a small picture
+    assert len(np.unique(places(found.lafs))) == 40 or name == "keynet"  # its coarse maxima are few in half a small picture
     nothing = make(name, 40, folder).detect(Image(photo.grey, photo.rgb, np.zeros_like(mask)))
     assert len(nothing.lafs) == 0
 
