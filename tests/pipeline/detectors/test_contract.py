@@ -91,7 +91,7 @@ def test_mask_is_respected_and_does_not_eat_the_budget(name, folder, photo):
     found = make(name, 40, folder).detect(Image(photo.grey, photo.rgb, mask))
     x, y = np.floor(found.lafs[:, :, 2]).astype(int).T
     assert mask[y, x].all()
-    assert len(np.unique(places(found.lafs))) == 40 or name == "keynet"  # its coarse maxima are few in half a small picture
+    assert len(np.unique(places(found.lafs))) == 40 or name == "keynet"  # few maxima in half a picture
     nothing = make(name, 40, folder).detect(Image(photo.grey, photo.rgb, np.zeros_like(mask)))
     assert len(nothing.lafs) == 0
 

@@ -85,7 +85,8 @@ sys.path.insert(0, {str(files.__file__).rsplit("/pipeline/", 1)[0]!r})
 import pathlib, numpy as np
 from pipeline.files import features as files
 from pipeline.types import Features
-f = Features(np.ones((2000, 2, 3), np.float32), np.ones(2000, np.float32), {{"oriented": np.ones((2000, 128), np.float32)}}, (9, 9))
+described = {{"oriented": np.ones((2000, 128), np.float32)}}
+f = Features(np.ones((2000, 2, 3), np.float32), np.ones(2000, np.float32), described, (9, 9))
 with files.appending(pathlib.Path({str(path)!r}), {{}}) as file:
     for i in range(5):
         files.write(file, f"{{i}}.jpg", f)
