@@ -1,4 +1,4 @@
-"""Weights of the networks that kornia implements: a file the user gives, or kornia's own download.
+"""Weights of the networks that kornia implements: a file the user gives, or the one that kornia publishes.
 
 In: an optional path and the addresses that kornia publishes. Out: the file's contents on the CPU, and its hash.
 Nothing but tensors and plain containers is read from a file (`weights_only=True`): a pickle may run code otherwise.
@@ -53,20 +53,23 @@ def fill(network: Any, state: dict[str, Any], method: str, may_miss: Sequence[st
 
 
 def _download(method: str, urls: list[str], option: str) -> Path:
-    """kornia's copy of the file, fetched once into torch's cache."""
-    import warnings
+    """The published file, fetched once into torch's cache, where kornia keeps it too.
 
+    Not by kornia's own function: without a network that one waits six seconds between its attempts.
+    """
     import torch
-    from kornia.core.download import download_file_from_url
 
     cached = Path(torch.hub.get_dir()) / "checkpoints" / urls[0].rsplit("/", 1)[-1]
-    reason: Exception | None = None if cached.is_file() else _unreachable(urls)
-    if reason is None:
+    if cached.is_file():
+        return cached
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    reason: Exception | None = None
+    for url in urls:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # one warning a source; the error below says it once
-                return Path(download_file_from_url(urls, progress=False))
-        except (RuntimeError, OSError) as error:
+            _reach(url)
+            torch.hub.download_url_to_file(url, str(cached), progress=False)
+            return cached
+        except OSError as error:  # URLError and HTTPError are of its kind
             reason = error
     raise UserError(
         f"{method}: its weights are not here and cannot be downloaded ({_short(reason)}); fetch {urls[-1]} on a "
@@ -74,21 +77,16 @@ def _download(method: str, urls: list[str], option: str) -> Path:
     ) from reason
 
 
-def _unreachable(urls: list[str]) -> Exception | None:
-    """Why none of the hosts answers, or None when one does. kornia would try each one three times, with waits."""
-    from urllib.error import HTTPError, URLError
+def _reach(url: str) -> None:
+    """Raise OSError where the host does not answer soon; the download itself would wait for minutes."""
+    from urllib.error import HTTPError
     from urllib.request import Request, urlopen
 
-    reason: Exception | None = None
-    for url in urls:
-        try:
-            with urlopen(Request(url, method="HEAD"), timeout=_PROBE_SECONDS):
-                return None
-        except HTTPError:
-            return None  # the host is there: let the download itself say what is wrong
-        except (URLError, OSError) as error:
-            reason = error
-    return reason
+    try:
+        with urlopen(Request(url, method="HEAD"), timeout=_PROBE_SECONDS):
+            pass
+    except HTTPError:
+        pass  # the host is there: let the download say what is wrong
 
 
 def _short(error: Exception | None) -> str:

@@ -165,6 +165,34 @@ def test_no_weights_and_no_network_says_what_and_where(monkeypatch, tmp_path):
             method(method.Options(), weights=None)
 
 
+def test_weights_are_fetched_once_from_the_first_source_that_has_them(monkeypatch, tmp_path):
+    """Against a server of our own: the first source answers 404, the second has the file."""
+    import http.server
+    import threading
+    from functools import partial
+
+    import torch
+
+    from pipeline import kornia_weights
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    (tmp_path / "served").mkdir()
+    torch.save({"x": torch.ones(3)}, tmp_path / "served/net.pth")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    with http.server.HTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "served"))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"http://127.0.0.1:{server.server_port}"
+        urls = [f"{host}/absent/net.pth", f"{host}/net.pth"]
+        state, sha256 = kornia_weights.load("net", None, urls, "descriptor.weights")
+        server.shutdown()
+    assert torch.equal(state["x"], torch.ones(3)) and len(sha256) == 64
+    again, _ = kornia_weights.load("net", None, urls, "descriptor.weights")  # the server is gone: from the cache
+    assert torch.equal(again["x"], state["x"])
+
+
 def test_wrong_files_are_named(tmp_path):
     method = load(DESCRIPTORS, "hardnet")
     with pytest.raises(UserError, match="no weights file"):
