@@ -10,12 +10,7 @@ nearer than the teacher on positives and farther on negatives by a margin that t
 weight -> infinity is plain imitation, weight = 0 the triplet loss alone.
 """
 
-from typing import Literal
-
 import torch
-
-Measure = Literal["distance", "squared", "cosine"]
-Triplet = Literal["hardnet", "sosnet", "hynet"]
 
 
 def distance(cosine: torch.Tensor) -> torch.Tensor:
@@ -23,8 +18,8 @@ def distance(cosine: torch.Tensor) -> torch.Tensor:
     return (2 - 2 * cosine).clamp_min(1e-7).sqrt()
 
 
-def measured(cosine: torch.Tensor, measure: Measure) -> torch.Tensor:
-    """A pair's similarity as the regulariser compares it: the distance d, d² = 2 - 2 cosine, or the cosine."""
+def measured(cosine: torch.Tensor, measure: str) -> torch.Tensor:
+    """A pair's similarity as the regulariser compares it: the "distance" d, "squared" d² = 2 - 2 cosine, or "cosine"."""
     if measure == "distance":
         return distance(cosine)
     return 2 - 2 * cosine if measure == "squared" else cosine

@@ -40,7 +40,7 @@ class PatchTask:
     @property
     def sha256(self) -> str:
         """Of the patches: the same patches need not be described again."""
-        return hashlib.sha256(np.ascontiguousarray(self.patches)).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(self.patches).data).hexdigest()
 
 
 def set_tasks(data: PatchSet, name: str) -> Iterator[PatchTask]:
