@@ -82,7 +82,7 @@ def matrix(names: Sequence[str], cells: dict[tuple[str, str], float], title: str
     heat = {
         "type": "heatmap",
         "z": [[None if not math.isfinite(v) else round(float(v), 3) for v in line] for line in z],
-        "customdata": [[f"{shown[i]}<br>{shown[j]}<br>{hover[i, j] or 'no value'}" for j in range(len(names))]
+        "customdata": [[f"{shown[i]}<br>{shown[j]}<br>{hover[i, j]}" if hover[i, j] else "–" for j in range(len(names))]
                        for i in range(len(names))] if few else None,
         "hovertemplate": "%{customdata}<extra></extra>" if few else "10^%{z}<extra></extra>",
         "colorscale": SCALE,

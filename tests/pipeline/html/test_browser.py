@@ -64,7 +64,7 @@ def _wait(browser, condition: str, limit_s: float = 300) -> None:
 
 
 def _until(value: Callable[[], np.ndarray], right: Callable[[np.ndarray], bool], limit_s: float = 200) -> np.ndarray:
-    """The value, as soon as it is right. The driver gives a picture ten seconds: on a busy machine it is asked again."""
+    """The value, as soon as it is right. A picture that takes the driver over ten seconds is asked for again."""
     from selenium.common.exceptions import TimeoutException
 
     end = time.monotonic() + limit_s
