@@ -19,7 +19,7 @@ def distance(cosine: torch.Tensor) -> torch.Tensor:
 
 
 def measured(cosine: torch.Tensor, measure: str) -> torch.Tensor:
-    """A pair's similarity as the regulariser compares it: the "distance" d, "squared" d² = 2 - 2 cosine, or "cosine"."""
+    """A pair's similarity as the regulariser compares it: "distance" d, "squared" d² = 2 - 2 cosine, or "cosine"."""
     if measure == "distance":
         return distance(cosine)
     return 2 - 2 * cosine if measure == "squared" else cosine
