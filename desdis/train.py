@@ -91,7 +91,7 @@ def train(recipe: Recipe) -> Path:
         # 5. What a person wants to see, and what a killed run needs.
         done = step + 1
         progress.step(done)
-        if not ranks.first:
+        if log is None:  # another rank than the first
             continue
         log.add(parts, recipe.batch)
         if done % recipe.log_every == 0:
@@ -119,59 +119,53 @@ def desdis_loss(
     recipe: Recipe,
     step: int,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The paper's loss on raw embeddings (B, D) of matching pairs; `taught` (2, B, D') the teacher's unit descriptors.
+    """The paper's loss on raw embeddings (B, D) of matching pairs, and what the recipe adds to it.
 
-    Returns the loss and its parts (detached) for the log.
+    taught: (2, B, D') the teacher's unit descriptors; same: (B, B) pairs of points that are no negatives of each other.
+    Returns the loss and its unweighted parts (detached) for the log.
     """
     a, p = F.normalize(anchors, dim=1), F.normalize(positives, dim=1)
     positive, pairs = mining.cosines(a, p, recipe.four_ways)
     forbidden = mining.forbidden_pairs(pairs.detach(), same)
     chosen = mining.hardest(pairs, forbidden)
     negative = mining.pick(pairs, chosen)
+
+    # The triplet loss, with the hardest negative of the batch.
     triplet = losses.TRIPLETS[recipe.triplet](losses.distance(positive), losses.distance(negative), recipe.margin)
-    loss = recipe.triplet_weight * triplet
-    parts = {"triplet": triplet, "positive": losses.distance(positive.detach()).mean()}
-    parts["negative"] = losses.distance(negative.detach()).mean()
-    weight = recipe.regulariser * min(1.0, (step + 1) / max(1, recipe.regulariser_warmup))
-    if taught is not None and weight > 0:
-        teacher_positive, teacher_pairs = mining.cosines(taught[0], taught[1], recipe.four_ways)
+    terms = {"triplet": (recipe.triplet_weight, triplet)}
 
-        def m(cosine: torch.Tensor) -> torch.Tensor:
-            return losses.measured(cosine, recipe.measure)
-
+    # The teacher-student regulariser: the same pairs, as the teacher sees them.
+    regulariser = recipe.regulariser * min(1.0, (step + 1) / max(1, recipe.regulariser_warmup))
+    if taught is not None and regulariser > 0:
+        taught_positive, taught_pairs = mining.cosines(taught[0], taught[1], recipe.four_ways)
         if recipe.held == "all":
-            kept = ~forbidden
-            student_negative, teacher_negative = m(pairs)[kept], m(teacher_pairs)[kept]
+            held = [pairs[~forbidden], taught_pairs[~forbidden]]
         else:
             if recipe.held == "teachers":
-                chosen = mining.hardest(teacher_pairs, forbidden)
-            student_negative, teacher_negative = m(mining.pick(pairs, chosen)), m(mining.pick(teacher_pairs, chosen))
-        held = losses.teacher_student_regulariser(m(positive), student_negative, m(teacher_positive), teacher_negative)
-        loss = loss + weight * held
-        parts["regulariser"] = held
+                chosen = mining.hardest(taught_pairs, forbidden)
+            held = [mining.pick(pairs, chosen), mining.pick(taught_pairs, chosen)]
+        measured = [losses.measured(x, recipe.measure) for x in (positive, held[0], taught_positive, held[1])]
+        terms["regulariser"] = (regulariser, losses.teacher_student_regulariser(*measured))
+
+    # Beyond the paper: the teacher's descriptors themselves, fading; the second-order and other terms.
     imitation = recipe.imitation * max(0.0, 1 - step / (recipe.imitation_end * recipe.steps + 1e-9))
     if taught is not None and imitation > 0:
-        targets = {
-            "own": taught,
-            "partner": taught.flip(0),
-            "mean": F.normalize(taught.sum(dim=0), dim=1).expand_as(taught),
-        }
-        target = targets[recipe.imitated]
-        parts["imitation"] = losses.imitation(a, target[0]) + losses.imitation(p, target[1])
-        loss = loss + imitation * parts["imitation"]
+        mean = F.normalize(taught.sum(dim=0), dim=1).expand_as(taught)
+        target = {"own": taught, "partner": taught.flip(0), "mean": mean}[recipe.imitated]
+        terms["imitation"] = (imitation, losses.imitation(a, target[0]) + losses.imitation(p, target[1]))
     if recipe.contrast:
-        parts["contrast"] = losses.contrast(positive, pairs, forbidden, recipe.temperature)
-        loss = loss + recipe.contrast * parts["contrast"]
+        terms["contrast"] = (recipe.contrast, losses.contrast(positive, pairs, forbidden, recipe.temperature))
     if recipe.second_order:
-        parts["second_order"] = losses.second_order_similarity(a, p)
-        loss = loss + recipe.second_order * parts["second_order"]
+        terms["second_order"] = (recipe.second_order, losses.second_order_similarity(a, p))
     if recipe.norm_agreement:
-        parts["norms"] = losses.norm_agreement(anchors, positives)
-        loss = loss + recipe.norm_agreement * parts["norms"]
+        terms["norms"] = (recipe.norm_agreement, losses.norm_agreement(anchors, positives))
     if recipe.decorrelation:
-        parts["correlation"] = losses.decorrelation(torch.cat([a, p]))
-        loss = loss + recipe.decorrelation * parts["correlation"]
-    return loss, {"loss": loss.detach(), **{key: value.detach() for key, value in parts.items()}}
+        terms["correlation"] = (recipe.decorrelation, losses.decorrelation(torch.cat([a, p])))
+
+    loss = torch.stack([weight * value for weight, value in terms.values()]).sum()
+    parts = {"loss": loss, **{name: value for name, (_, value) in terms.items()}}
+    parts |= {"positive": losses.distance(positive).mean(), "negative": losses.distance(negative).mean()}
+    return loss, {name: value.detach() for name, value in parts.items()}
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -198,7 +192,7 @@ class Embedder(nn.Module):
         self.network = network
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        return self.network.embed(patches)
+        return self.network.embed(patches)  # pyright: ignore[reportCallIssue]
 
 
 @command
