@@ -14,6 +14,7 @@ _MIN_SIDE = 32  # pixels: one cell of the coarsest feature map
 # Pixels (x, y) by which the published networks answer beside the structure they answer to, the same way in every
 # image (so turned images disagree by twice this): half the median mismatch between a photograph's keypoints and its
 # mirror image's, over 12 photographs of the validation set. n32 was not measured.
+# `python -m pipeline.benchmark_mirror` shows what is left of it.
 _OFFSETS = {"aliked-t16": (1.69, 1.74), "aliked-n16": (1.56, 1.66), "aliked-n16rot": (0.47, -0.08)}
 _URLS = (
     "https://huggingface.co/kornia/aliked/resolve/main/{}.pth",

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pipeline.benchmark_mirror import offset
 from pipeline.detectors import DETECTORS, load
 from pipeline.types import Detected, Image, places
 from tests.pipeline.pictures import WEIGHTS, blobs, image_of, picture
@@ -131,26 +132,7 @@ def test_mirror_image(name, folder):
     if name != "dog" and not WEIGHTS.is_dir():
         pytest.skip("random weights have no symmetry; needs ../shared/weights")
     detector = make(name, 800, folder)
-    rgb = picture(352, 384)
-    found = detector.detect(image_of(rgb)).lafs[:, :, 2].astype(np.float64)
-    for axis in (0, 1):
-        turned = np.ascontiguousarray(rgb[:, ::-1] if axis == 0 else rgb[::-1])
-        mirrored = detector.detect(image_of(turned)).lafs[:, :, 2].astype(np.float64)
-        mirrored[:, axis] = rgb.shape[1 - axis] - mirrored[:, axis]
-        differences = (mirrored[None] - found[:, None]).reshape(-1, 2)
-        offset = _densest(differences[(np.abs(differences) < 6).all(axis=1)]) / 2
-        assert np.abs(offset).max() <= MIRROR_TOLERANCE[name], (axis, offset)
-
-
-def _densest(points: np.ndarray) -> np.ndarray:
-    """Where (N, 2) points crowd most: true counterparts crowd round one place, all other pairs are spread evenly."""
-    grid = np.stack(np.meshgrid(np.arange(-5, 5.1, 0.25), np.arange(-5, 5.1, 0.25)), axis=-1).reshape(-1, 2)
-    crowd = [(np.exp(-((points - place) ** 2).sum(axis=1) / 0.5)).sum() for place in grid]
-    best = grid[int(np.argmax(crowd))]
-    for _ in range(30):
-        weight = np.exp(-((points - best) ** 2).sum(axis=1) / 0.5)
-        best = (points * weight[:, None]).sum(axis=0) / weight.sum()
-    return best
+    assert np.abs(offset(detector, image_of(picture(352, 384)))).max() <= MIRROR_TOLERANCE[name]
 
 
 def test_shifted_picture(name, folder):
