@@ -4,7 +4,8 @@ describer = desdis.load("desdis-32")
 descriptors = describer.describe(grey, lafs)
 """
 
+from desdis._version import __version__
 from desdis.describer import Describer, load
 from desdis.errors import UserError
 
-__all__ = ["Describer", "UserError", "load"]
+__all__ = ["Describer", "UserError", "__version__", "load"]

@@ -55,6 +55,11 @@ class Describer:
         """grey (H, W) uint8, or float32 in 0..255, and lafs (N, 2, 3) float32 (COLMAP's pixel convention,
         sqrt(|det A|) = sigma) to (N, 128) float32 of unit length. Half a patch's side is magnification sigma."""
         magnification = magnification or self.magnification
+        if self.device != "cpu" and len(lafs):
+            from desdis.runtimes.torch import TorchRuntime
+
+            assert isinstance(self.runtime, TorchRuntime)
+            return self.runtime.describe_image(grey, lafs, magnification)
         slices = [lafs[begin : begin + SLICE] for begin in range(0, max(1, len(lafs)), SLICE)]
         parts = [self.describe_patches(extract_patches(grey, part, magnification, SIZE)) for part in slices]
         return np.concatenate(parts)

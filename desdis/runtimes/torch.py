@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from desdis.patches_torch import extract_patches
 from desdis.runtimes.fold import fold
 
 CHUNK = {"cpu": 256, "cuda": 16384}
@@ -25,6 +26,15 @@ class TorchRuntime:
         batch = patches.unsqueeze(1).float().contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return torch.nn.functional.normalize(self.network(batch).float(), dim=1)
+
+    @torch.inference_mode()
+    def describe_image(self, grey: np.ndarray, lafs: np.ndarray, magnification: float) -> np.ndarray:
+        """Cut and described on the device: only the photograph and the frames go there, only descriptors come back."""
+        pixels, frames = (torch.from_numpy(np.ascontiguousarray(a)).to(self.device) for a in (grey, lafs))
+        parts = [
+            self.describe(extract_patches(pixels, part, magnification)) for part in frames.float().split(self.chunk)
+        ]
+        return torch.cat(parts).cpu().numpy()
 
     @torch.inference_mode()
     def __call__(self, patches: np.ndarray) -> np.ndarray:

@@ -7,8 +7,10 @@ import torch
 
 from desdis import architectures, runtimes
 from desdis.errors import UserError
+from desdis.patches import extract_patches
 from desdis.runtimes import bf16
 from desdis.runtimes.fold import fold
+from desdis.runtimes.torch import TorchRuntime
 
 # L2 distance of unit descriptors; rounding the patch to bytes costs 0.015 with the authors' weights.
 TOLERANCE = {"torch": 2e-5, "onnx": 2e-5, "bf16": 0.04}
@@ -90,6 +92,21 @@ def test_names_and_devices():
         runtimes.make(net, "fast")
     with pytest.raises(UserError, match="use runtime torch"):
         runtimes.make(net, "onnx", "cuda")
+
+
+def test_a_device_cuts_and_describes():
+    """The path of a GPU, on CPU tensors: patches cut by torch; then in reduced precision, as there."""
+    net, grey = network("desdis-8"), np.tile(some_patches(12), (4, 5, 5))[0]
+    rng = np.random.default_rng(0)
+    lafs = np.concatenate([rng.uniform(1, 3, (30, 1, 1)) * np.eye(2), rng.uniform(30, 130, (30, 2, 1))], axis=2)
+    lafs = lafs.astype(np.float32)
+    runtime = TorchRuntime(net)
+    expected = runtime(extract_patches(grey.astype(np.float32), lafs, 6.0))
+    assert np.linalg.norm(runtime.describe_image(grey, lafs, 6.0) - expected, axis=1).mean() < 0.02
+    exact = runtime.describe_image(grey, lafs, 6.0)
+    runtime.dtype = torch.bfloat16
+    reduced = runtime.describe_image(grey, lafs, 6.0)
+    assert 0 < np.linalg.norm(reduced - exact, axis=1).max() < TOLERANCE["bf16"]
 
 
 def test_bf16_says_what_it_lacks():
