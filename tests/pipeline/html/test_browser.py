@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 SWITCHES = (
     "--headless=new --no-sandbox --disable-gpu-sandbox --disable-background-networking --disable-component-update "
     "--disable-sync --no-first-run --disable-dev-shm-usage --use-gl=angle --use-angle=swiftshader "
-    "--enable-unsafe-swiftshader --window-size=760,600"
+    "--enable-unsafe-swiftshader --disable-gpu-rasterization --disable-gpu-compositing --window-size=760,600"
 )
 DRAWN = "return document.documentElement.classList.contains('ready') && !!document.querySelector('.view.drawn')"
 
