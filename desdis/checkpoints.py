@@ -127,6 +127,7 @@ def save_network(network: nn.Module, path: Path, metadata: dict[str, str], half:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     save_file(state, unfinished, metadata={"format": "desdis", "architecture": architecture, **metadata})
+    unfinished.chmod(0o644)  # the writer makes it private
     os.replace(unfinished, path)
 
 
