@@ -57,7 +57,7 @@ def localize(
     from pipeline.mappers.absolute_pose import SparseMap
     from pipeline.matchers import match as match_descriptors
     from pipeline.recipe import load_recipe
-    from pipeline.run import _device, _methods, _orientations
+    from pipeline.run import chosen_methods, compute_device, orientations
     from pipeline.screen import bar
     from pipeline.stages.extract import extract
     from pipeline.stages.survey import survey as survey_photos
@@ -70,14 +70,14 @@ def localize(
     work = Workspace(folder)
     colmap_log_to(folder / "logs")
     survey = survey_photos(queries, recipe.images, cameras=cameras, workspace_dir=work.frames)
-    detect, describe, weights, max_ratio = _methods(recipe, _device(recipe.device))
+    detect, describe, weights, max_ratio = chosen_methods(recipe, compute_device(recipe.device))
     _same_weights(output, weights)
     work.plan({"survey": {"photographs": survey.fingerprint}, "extract": {"recipe": recipe.flat()}}, overwrite=True)
     with work.stage("extract"), bar(console, "extract", len(survey.photos)) as progress:
-        extract(survey, detect, describe, _orientations(recipe), recipe.images.max_size, work, 1, progress)
+        extract(survey, detect, describe, orientations(recipe), recipe.images.max_size, work, 1, progress)
 
     options = recipe.matcher.model_copy(update={"max_ratio": recipe.matcher.max_ratio or max_ratio})
-    match = partial(match_descriptors, options=options, device=_device(recipe.device))
+    match = partial(match_descriptors, options=options, device=compute_device(recipe.device))
     found: list[Localised] = []
     with (
         h5py.File(work.features, "r") as ours,

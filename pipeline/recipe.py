@@ -82,6 +82,8 @@ class Recipe(_Strict):
         if detector != descriptor and (detector in WHOLE_IMAGE or descriptor in WHOLE_IMAGE):
             whole = detector if detector in WHOLE_IMAGE else descriptor
             raise ValueError(f"{whole} detects and describes in one: set detector.name={whole} descriptor.name={whole}")
+        if detector in WHOLE_IMAGE and self.descriptor.weights:
+            raise ValueError(f"{detector} has one weights file: give it as detector.{detector}.weights")
         return self
 
     def flat(self) -> dict[str, Any]:

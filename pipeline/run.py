@@ -50,7 +50,7 @@ def run(
     from pipeline.stages.survey import survey as survey_photos
 
     console = console or Console(quiet=True)
-    device = _device(recipe.device)
+    device = compute_device(recipe.device)
     work = Workspace(output)
     _log_to(work.log)
     colmap_log_to(output / "logs")
@@ -73,9 +73,9 @@ def run(
     log.info("%d photographs, %d skipped, recipe %s", len(names), len(survey.skipped), recipe.hash)
 
     with work.stage("extract"), bar(console, "extract", len(names)) as progress:
-        detect, describe, weights_sha256, max_ratio = _methods(recipe, device)
+        detect, describe, weights_sha256, max_ratio = chosen_methods(recipe, device)
         keypoints = extract(
-            survey, detect, describe, _orientations(recipe), recipe.images.max_size, work, _threads(recipe), progress
+            survey, detect, describe, orientations(recipe), recipe.images.max_size, work, _threads(recipe), progress
         )
     with work.stage("pair"):
         pairs = pair(survey, recipe.pairs, known, work)
@@ -145,7 +145,7 @@ def _threads(recipe: Recipe) -> int:
     return recipe.threads or os.cpu_count() or 1
 
 
-def _methods(
+def chosen_methods(
     recipe: Recipe, device: str
 ) -> tuple[Callable[..., Any], Callable[..., np.ndarray] | None, str | None, float]:
     """The recipe's detector and descriptor, the hash of the weights, and the ratio that suits the descriptor."""
@@ -164,7 +164,7 @@ def _methods(
     return detector.detect, descriptor.describe, descriptor.weights_sha256, descriptor.max_ratio
 
 
-def _orientations(recipe: Recipe) -> tuple[str, ...]:
+def orientations(recipe: Recipe) -> tuple[str, ...]:
     return ("oriented", "upright") if recipe.orientation == "auto" else (recipe.orientation,)
 
 
@@ -209,7 +209,7 @@ def _methods_with_options(family: Any) -> list[str]:
     return [name for name in type(family).model_fields if name not in ("name", "weights", "max_keypoints")]
 
 
-def _device(wanted: str) -> str:
+def compute_device(wanted: str) -> str:
     """The device to compute on. Raises UserError where a GPU is asked for and there is none."""
     if wanted == "cpu":
         return "cpu"
