@@ -50,7 +50,7 @@ def load(folder: Path) -> Any:
         if binary.is_file() and binary.stat().st_size < needed:
             raise ValueError("cameras.bin ends early")
         return model
-    except (ValueError, IndexError, RuntimeError, KeyError) as error:
+    except (ValueError, IndexError, RuntimeError, KeyError, OSError) as error:
         raise UserError(f"{folder}: not a readable COLMAP model: {_one_line(error)}") from None
 
 
