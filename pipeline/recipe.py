@@ -29,7 +29,7 @@ class _Strict(BaseModel):
 
 class _DetectorBase(_Strict):
     name: Literal["dog", "keynet", "aliked", "xfeat"] = Field(default="dog", description="how keypoints are found")
-    max_keypoints: int = Field(default=8000, ge=8, description="keypoints kept in a photograph")
+    max_keypoints: int = Field(default=8000, ge=8, description="keypoints (places) kept in a photograph")
 
 
 class _DescriptorBase(_Strict):
