@@ -140,10 +140,10 @@ def _match(recipe: Any, pairs: list[tuple[str, str]], work: Any, progress: Any) 
     from functools import partial
 
     from pipeline.matchers import match as match_descriptors
+    from pipeline.run import compute_device
     from pipeline.stages.match import match
 
-    device = "cpu" if recipe.device == "auto" else recipe.device
-    matcher = partial(match_descriptors, options=recipe.matcher, device=device)
+    matcher = partial(match_descriptors, options=recipe.matcher, device=compute_device(recipe.device))
     match(pairs, matcher, work, recipe.matcher.cache_mib, progress)
 
 
