@@ -87,7 +87,7 @@ def _run_apart(cell: Cell, seeds: list[int]) -> None:
     for seed in seeds:
         cell.file(seed).unlink(missing_ok=True)
     cell.log.parent.mkdir(parents=True, exist_ok=True)
-    process = multiprocessing.get_context("spawn").Process(target=_in_child, args=(cell, seeds))
+    process = _processes().Process(target=_in_child, args=(cell, seeds))
     process.start()
     try:
         process.join(cell.benchmark.timeout_minutes * 60)
@@ -100,6 +100,16 @@ def _run_apart(cell: Cell, seeds: list[int]) -> None:
     for seed in seeds:
         if cell.read(seed) is None:
             cell.fail(seed, f"{why}; see {cell.log}")
+
+
+def _processes() -> Any:
+    """Where cells' processes come from: on Linux forked from one that has loaded the libraries (seconds a cell) and
+    done nothing with them, elsewhere started anew."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipeline.run", "cv2", "torch", "pycolmap", "kornia.feature", "pipeline.benchmark"])
+    return context
 
 
 def _in_child(cell: Cell, seeds: list[int]) -> None:

@@ -78,7 +78,10 @@ def _check_category(features: Path, category: int) -> None:
     with h5py.File(features, "r") as file:
         for name in files.names(features):
             if len(file[name]["keypoints"]) > category:
-                raise UserError(f"{name}: {len(file[name]['keypoints'])} keypoints, the category allows {category}")
+                raise UserError(
+                    f"{name}: {len(file[name]['keypoints'])} keypoints, the category allows {category}; several "
+                    "orientations of one place count each: set orientation=upright or detector.dog.max_orientations=1"
+                )
 
 
 def stereo(matched: Matched, options: ImcOptions, seed: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+import desdis
 from desdis.errors import UserError
 
 # What a method may set. Everything else decides what is asked, not who answers.
@@ -154,14 +155,23 @@ def load_benchmark(path: Path, data: Path, weights: Path) -> Benchmark:
 
 
 def missing_files(options: Any) -> list[str]:
-    """Weights that a method names and that are not there (values of keys that end in `weights` and look like files)."""
+    """Weights files that a method names and that are not there."""
+    return [name for name in _weights(options) if Path(name).suffix and not Path(name).is_file()]
+
+
+def weights_files(options: Any) -> list[Path]:
+    """Weights files that a method names and that are there, those that ship with the program by their names."""
+    shipped = Path(desdis.__file__).parent / "weights"
+    places = [path for name in _weights(options) for path in (Path(name), shipped / f"{name}.safetensors")]
+    return [path for path in places if path.is_file()]
+
+
+def _weights(options: Any) -> list[str]:
+    """Values of keys that end in `weights`, at any depth."""
     if not isinstance(options, dict):
         return []
-    found = [path for value in options.values() for path in missing_files(value)]
-    for key, value in options.items():
-        if key.endswith("weights") and isinstance(value, str) and Path(value).suffix and not Path(value).is_file():
-            found.append(value)
-    return found
+    own = [value for key, value in options.items() if key.endswith("weights") and isinstance(value, str)]
+    return own + [name for value in options.values() for name in _weights(value)]
 
 
 def merged(*tables: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from desdis.errors import UserError
-from pipeline.protocols.recipe import Benchmark, load_benchmark, merged, missing_files
+from pipeline.protocols.recipe import Benchmark, load_benchmark, merged, missing_files, weights_files
 
 SMALL = {
     "title": "t",
@@ -70,6 +70,9 @@ def test_missing_weights_are_found_and_shipped_names_are_not_files(tmp_path):
     options = {"descriptor": {"weights": str(tmp_path / "no.pth")}, "detector": {"keynet": {"weights": str(there)}}}
     assert missing_files(options) == [str(tmp_path / "no.pth")]
     assert missing_files({"descriptor": {"weights": "desdis-32"}}) == []
+    assert weights_files(options) == [there]
+    (shipped,) = weights_files({"descriptor": {"weights": "desdis-32"}, "seed": 0})
+    assert shipped.name == "desdis-32.safetensors" and shipped.is_file()
 
 
 def test_merged_does_not_change_what_it_merges():
