@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from desdis.checkpoints import load_network
-from desdis.errors import command
-from desdis.patchsets import read_patch_set
+from desdis.errors import UserError, command
 from desdis.recipe import Recipe, read_recipe
+from desdis.runs import validation_sets
 from desdis.train import train
 from desdis.validation import validate
 
@@ -48,7 +48,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "scenes mixed": {"chunk": 1},
     "oriented patches only": {"upright": 0.0},
 }
-SHOWN = ("score", "ratio_oriented", "retrieval_oriented", "fpr95_oriented", "ratio_upright", "retrieval_upright")
+SHOWN = ("score", "ratio", "retrieval")  # of the scores of every validation set; see desdis.validation
 
 
 def runs(base: Recipe, names: list[str], seeds: int) -> Iterator[tuple[str, Recipe]]:
@@ -70,10 +70,11 @@ def final_scores(folder: Path) -> dict[str, float]:
 
 def table(results: dict[str, list[dict[str, float]]]) -> str:
     """Markdown: mean and, with several seeds, half the spread (max - min) / 2 of every shown score."""
-    lines = ["| variant | seeds | " + " | ".join(SHOWN) + " |", "| --- " * (len(SHOWN) + 2) + "|"]
+    keys = [key for key in next(iter(results.values()))[0] if key.rpartition(".")[2].startswith(SHOWN)]
+    lines = ["| variant | seeds | " + " | ".join(keys) + " |", "| --- " * (len(keys) + 2) + "|"]
     for name, found in results.items():
         cells = []
-        for key in SHOWN:
+        for key in keys:
             values = np.array([scores[key] for scores in found if key in scores])
             spread = f" ± {np.ptp(values) / 2:.4f}" if len(values) > 1 else ""
             cells.append(f"{values.mean():.4f}{spread}" if len(values) else "")
@@ -91,7 +92,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="options as of desdis.train")
     options = parser.parse_args(arguments)
     base = read_recipe(options.config, options.words)
-    held_out = read_patch_set(Path(base.validation))
+    held_out = validation_sets(base)
+    if not held_out:
+        raise UserError("nothing to compare by: give validation=SET")
     results = {}
     for name in base.teacher.split("+"):
         network, _ = load_network(name.strip())

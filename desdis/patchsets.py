@@ -11,9 +11,10 @@ pairs.npy            (M, 3) row, row, label: fixed matching and non-matching pai
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -135,17 +136,19 @@ def turned_apart(data: PatchSet, pairs: np.ndarray) -> np.ndarray:
     return np.abs((difference + 180) % 360 - 180)
 
 
-def cut_pairs(
-    data: PatchSet, pairs: np.ndarray, upright_share: float, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """(2B, S, S) uint8, the first rows of the pairs, then the second; and (B,) bool, which pairs are upright ones."""
+def draw_upright(data: PatchSet, pairs: np.ndarray, upright_share: float, generator: np.random.Generator) -> np.ndarray:
+    """(B,) bool: which of the pairs of rows (B, 2) are taken from the upright patches, where both show the same."""
     upright = generator.random(len(pairs)) < upright_share
-    rows = pairs.T.reshape(-1)
     if "upright" not in data.patches:
-        return data.patches["oriented"][rows], np.zeros(len(pairs), bool)
-    upright &= turned_apart(data, pairs) < UPRIGHT_ROLL
-    patches = np.empty((len(rows), *data.patches["oriented"].shape[1:]), np.uint8)
-    twice = np.tile(upright, 2)
-    patches[twice] = data.patches["upright"][rows[twice]]
-    patches[~twice] = data.patches["oriented"][rows[~twice]]
-    return patches, upright
+        return np.zeros(len(pairs), bool)
+    return upright & (turned_apart(data, pairs) < UPRIGHT_ROLL)
+
+
+def cut_pairs(patches: Mapping[str, Any], pairs: np.ndarray, upright: np.ndarray) -> Any:
+    """(2B, S, S) uint8, the first rows of the pairs (B, 2), then the second. patches: numpy arrays or torch tensors
+    (N, S, S) by orientation; what comes back is of their kind."""
+    rows, twice = pairs.T.reshape(-1), np.tile(upright, 2)
+    cut = patches["oriented"][rows]
+    if twice.any():
+        cut[twice] = patches["upright"][rows[twice]]
+    return cut

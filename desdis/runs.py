@@ -4,8 +4,10 @@ import dataclasses
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -21,22 +23,43 @@ from desdis.teacher import Teacher
 MAY_CHANGE = {"output", "patches", "validation", "device", "steps", "log_every", "validate_every", "save_every"}
 
 
-def open_sets(recipe: Recipe) -> tuple[PatchSet, PatchSet | None]:
-    """The training and validation sets; they must not share a scene."""
+def open_sets(recipe: Recipe) -> tuple[PatchSet, list[PatchSet]]:
+    """The training set and the validation sets; they must not share a scene or a photograph."""
     if not recipe.patches:
         raise UserError("no patch set: give patches=FOLDER")
     data = read_patch_set(Path(recipe.patches))
     if recipe.teacher_sees == "clean" and recipe.turns:
         raise UserError("teacher_sees=clean needs turns=0: the stored answers are for patches that are not turned")
-    if not recipe.validation:
-        return data, None
-    held_out = read_patch_set(Path(recipe.validation))
-    names = [{scene["name"] for scene in each.manifest["scenes"]} for each in (data, held_out)]
-    images = [{image["sha256"] for image in each.manifest.get("images", [])} for each in (data, held_out)]
-    shared = sorted(names[0] & names[1]) or sorted(images[0] & images[1])
-    if shared:
-        raise UserError(f"{recipe.validation} and {recipe.patches} share {shared[0]}; scenes must be apart")
+    held_out = validation_sets(recipe)
+    for other in held_out:
+        names = [{scene["name"] for scene in each.manifest["scenes"]} for each in (data, other)]
+        images = [{image["sha256"] for image in each.manifest.get("images", [])} for each in (data, other)]
+        shared = sorted(names[0] & names[1]) or sorted(images[0] & images[1])
+        if shared:
+            raise UserError(f"{other.folder} and {recipe.patches} share {shared[0]}; scenes must be apart")
     return data, held_out
+
+
+def validation_sets(recipe: Recipe) -> list[PatchSet]:
+    """The sets that `validation` names, none if it is empty."""
+    return [read_patch_set(Path(name.strip())) for name in recipe.validation.split("+") if name.strip()]
+
+
+def on_device(data: PatchSet, device: torch.device) -> Mapping[str, np.ndarray | torch.Tensor]:
+    """The set's patches where batches are cut from: in the memory of a GPU that has room for them (they may take half
+    of what is free), else on disk, memory-mapped."""
+    size = sum(patches.nbytes for patches in data.patches.values())
+    if device.type != "cuda" or size > torch.cuda.mem_get_info(device)[0] / 2:
+        return data.patches
+    return {orientation: copied(patches, device) for orientation, patches in data.patches.items()}
+
+
+def copied(patches: np.ndarray, device: torch.device) -> torch.Tensor:
+    """(N, S, S) uint8 on the device, copied in pieces so that no second copy fills the memory on the way."""
+    target = torch.empty(patches.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(patches), 65536):
+        target[start : start + 65536] = torch.from_numpy(patches[start : start + 65536].copy()).to(device)
+    return target
 
 
 def new_student(recipe: Recipe) -> nn.Module:

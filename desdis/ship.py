@@ -1,14 +1,15 @@
 """Put trained weights into the library: half precision where it costs nothing, and a model card beside them.
 
-    python -m desdis.ship runs/desdis-32/best.safetensors desdis-32 --validation SET
+    python -m desdis.ship runs/desdis-32/best.safetensors desdis-32 --validation SET...
 
 Writes desdis/weights/NAME.safetensors and NAME.md. The card says all that the file knows of its making, and what both
-precisions and the authors' network of the same width score on the validation set.
+precisions and the authors' network of the same width score on the validation sets.
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -36,7 +37,8 @@ scratch by this project.
 | pairs seen | {pairs} ({step} steps of {batch}) |
 | seed, commit | {seed}, {commit} |
 
-Scores on validation places that no training saw (see docs/distillation.md; patches of those places' reconstructions):
+Scores on validation places that no training saw (`tracks`: patches of those places' reconstructions, which the authors'
+network matched; `planes`: their photographs warped by homographies; see docs/distillation.md):
 
 {scores}
 
@@ -53,7 +55,7 @@ aerial views by daylight; thermal, medical or underwater pictures were not seen.
 """
 
 
-def ship(file: Path, name: str, held_out: PatchSet, folder: Path = WEIGHTS, note: str = "") -> Path:
+def ship(file: Path, name: str, held_out: Sequence[PatchSet], folder: Path = WEIGHTS, note: str = "") -> Path:
     """Write weights and card into `folder`; returns the weights' path."""
     network, info = load_network(file)
     if "recipe" not in info.metadata:
@@ -92,12 +94,12 @@ def ship(file: Path, name: str, held_out: PatchSet, folder: Path = WEIGHTS, note
 
 
 def score_table(scores: dict[str, dict[str, float]]) -> str:
-    """Markdown of named scores, one row a name."""
-    keys = list(next(iter(scores.values())))
-    lines = ["| | " + " | ".join(key.replace("_", ", ") for key in keys) + " |", "| --- " * (len(keys) + 1) + "|"]
-    return "\n".join(
-        lines + [f"| {n} | " + " | ".join(f"{s[key]:.4f}" for key in keys) + " |" for n, s in scores.items()]
-    )
+    """Markdown of named scores, one column a network."""
+    lines = ["| | " + " | ".join(scores) + " |", "| --- " * (len(scores) + 1) + "|"]
+    for key in next(iter(scores.values())):
+        cells = " | ".join(f"{found[key]:.4f}" for found in scores.values())
+        lines.append(f"| {key.replace('.', ': ').replace('_', ', ')} | {cells} |")
+    return "\n".join(lines)
 
 
 @command
@@ -106,11 +108,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m desdis.ship", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("file", type=Path, help="weights written by desdis.train")
     parser.add_argument("name", help="under which desdis.load will find them")
-    parser.add_argument("--validation", type=Path, required=True, metavar="SET", help="patch set to score on")
+    parser.add_argument("--validation", type=Path, nargs="+", required=True, metavar="SET", help="sets to score on")
     parser.add_argument("--note", default="", help="a sentence for the card")
     parser.add_argument("--folder", type=Path, default=WEIGHTS, help="where they go (desdis/weights)")
     options = parser.parse_args(arguments)
-    print(ship(options.file, options.name, read_patch_set(options.validation), options.folder, options.note))
+    held_out = [read_patch_set(folder) for folder in options.validation]
+    print(ship(options.file, options.name, held_out, options.folder, options.note))
     return 0
 
 

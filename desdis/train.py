@@ -20,10 +20,10 @@ from torch import nn
 from desdis import augment, losses, mining
 from desdis.distributed import Ranks
 from desdis.errors import UserError, command
-from desdis.patchsets import batches, cut_pairs, draw_pairs
+from desdis.patchsets import batches, cut_pairs, draw_pairs, draw_upright
 from desdis.progress import Log, Progress
 from desdis.recipe import Recipe, mixed, options_table, read_recipe
-from desdis.runs import new_student, open_sets, resume, save_state, save_weights
+from desdis.runs import new_student, on_device, open_sets, resume, save_state, save_weights
 from desdis.teacher import Teacher
 from desdis.validation import validate
 
@@ -34,6 +34,7 @@ def train(recipe: Recipe) -> Path:
     device = ranks.device(recipe.device)
     output = Path(recipe.output)
     data, held_out = open_sets(recipe)
+    patches_here = on_device(data, device)
     student = new_student(recipe).to(device)
     average = copy.deepcopy(student).eval()
     optimiser = torch.optim.AdamW(student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
@@ -51,8 +52,8 @@ def train(recipe: Recipe) -> Path:
         generator.manual_seed(int(seeds.integers(2**62)))
         mine = points[ranks.rank * pairs_here : (ranks.rank + 1) * pairs_here]
         rows = draw_pairs(data, mine, recipe.hard_views, seeds)
-        raw, upright = cut_pairs(data, rows, recipe.upright, seeds)
-        raw = torch.from_numpy(raw).to(device, non_blocking=True)
+        upright = draw_upright(data, rows, recipe.upright, seeds)
+        raw = torch.as_tensor(cut_pairs(patches_here, rows, upright)).to(device, non_blocking=True)
 
         # 2. Both networks describe it; the teacher sees the same patches, or what they were before the jitter.
         patches, turns = augment.augment(raw, recipe, data.margin, generator)
@@ -96,7 +97,7 @@ def train(recipe: Recipe) -> Path:
         log.add(parts, recipe.batch)
         if done % recipe.log_every == 0:
             progress.say(done, log.write_means(done, learning_rate(recipe, step)))
-        if held_out is not None and (done % recipe.validate_every == 0 or done == recipe.steps):
+        if held_out and (done % recipe.validate_every == 0 or done == recipe.steps):
             scores = validate(average, held_out, device)
             log.write(done, scores)
             progress.say(done, scores)

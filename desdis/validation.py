@@ -1,4 +1,6 @@
-"""A network's score on a patch set it was not trained on: FPR95, and matching and retrieval within each scene."""
+"""A network's score on patch sets it was not trained on: FPR95, and matching and retrieval within each scene."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -28,7 +30,22 @@ def describe(
     return np.concatenate(parts)
 
 
-def validate(network: nn.Module, data: PatchSet, device: torch.device) -> dict[str, float]:
+def validate(network: nn.Module, sets: Sequence[PatchSet], device: torch.device) -> dict[str, float]:
+    """The scores of `validate_set`; of several sets all of them as NAME.score (NAME: the set's folder), and the mean as
+    `score`. A set cut from tracks favours the network that matched them, planes favour none: two sets keep a balance.
+    """
+    scores = [validate_set(network, data, device) for data in sets]
+    if len(sets) == 1:
+        return scores[0]
+    named = {
+        f"{data.folder.name}.{key}": value
+        for data, found in zip(sets, scores, strict=True)
+        for key, value in found.items()
+    }
+    return {**named, "score": float(np.mean([found["score"] for found in scores]))}
+
+
+def validate_set(network: nn.Module, data: PatchSet, device: torch.device) -> dict[str, float]:
     """Scores by orientation: `fpr95` over the set's fixed pairs; over scenes the mean of `matching` (average precision
     of nearest neighbours ordered by distance), `ratio` (by the ratio of distances) and `retrieval` (mean 1 / rank).
 

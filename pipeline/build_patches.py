@@ -80,13 +80,14 @@ def build(
     no scene gave patches, and a photograph that one of `apart_from` has too.
     """
     from datasets.patches.contact_sheet import contact_sheet
-    from datasets.patches.patch_set import ORIENTATIONS, assemble, check_split, cut, scene_file
+    from datasets.patches.patch_set import ORIENTATIONS, assemble, cut, scene_file
 
     console = console or Console(quiet=True)
     places = _places(images)
     _same_as_before(output, options, recipe, {"model": str(model), "fixed": fixed, "homographies": homographies})
     if homographies:
         _warped(places, output, options, recipe, homographies)
+        _apart(output, apart_from or [])
     else:
         roots: dict[str, Path] = {}
         for name, root in places.items():
@@ -103,14 +104,20 @@ def build(
             output, list(roots), magnification=options.tracks.magnification, margin=options.margin,
             orientation=options.orientation, patch_size=options.patch_size, options=options.model_dump(),
         )  # fmt: skip
-        for other in apart_from or []:
-            check_split(other, output)
+        _apart(output, apart_from or [])
         cut(output, roots)
         console.print(f"{manifest['count']} patches of {manifest['points']} points, {len(manifest['scenes'])} scenes")
     kinds = ORIENTATIONS[options.orientation] if options.orientation == "both" and not homographies else ("oriented",)
     for kind in kinds:
         contact_sheet(output, output / f"contact_sheet_{kind}.png", orientation=kind)
     console.print(f"{output}: look at contact_sheet_{kinds[0]}.png, do the patches of a pair show the same?")
+
+
+def _apart(output: Path, others: list[Path]) -> None:
+    from datasets.patches.patch_set import check_split
+
+    for other in others:
+        check_split(other, output)
 
 
 def _scenes(

@@ -165,4 +165,5 @@ def write_set(
     write_plain_set(
         folder, scenes, margin=options.margin, magnification=options.magnification,
         options={"source": "homography pairs", "seed": seed, "rounds": rounds} | options.model_dump(),
+        photographs=photographs,
     )  # fmt: skip

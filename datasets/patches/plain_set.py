@@ -1,6 +1,7 @@
 """Patch sets of patches that came without a reconstruction: written so that training reads them like any other."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,16 @@ from typing import Any
 import numpy as np
 
 from datasets.patches.observations import BY_ROW
-from datasets.patches.patch_set import FILES, FORMAT, VERSION, evaluation_pairs, save_array, write_json
+from datasets.patches.patch_set import (
+    FILES,
+    FORMAT,
+    VERSION,
+    evaluation_pairs,
+    read_grey,
+    save_array,
+    thumbnail,
+    write_json,
+)
 from desdis.errors import UserError
 
 
@@ -41,9 +51,10 @@ def write_plain_set(
     magnification: float,
     options: dict[str, Any],
     pairs: np.ndarray | None = None,
+    photographs: Mapping[str, Path] | None = None,
 ) -> None:
     """Write the set. Views and rolls are equal everywhere (there is no geometry). pairs (M, 3) row, row, label: drawn
-    anew if None."""
+    anew if None. photographs: of which one a scene was made, by its name; so that sets can be kept apart."""
     scenes = [scene for scene in scenes if len(scene.patches)]
     if not scenes:
         raise UserError(f"no point with two patches for {folder}; give more photographs or a weaker change")
@@ -62,20 +73,31 @@ def write_plain_set(
         target[part] = scene.patches
         rows["point_ids"][part], rows["scene_ids"][part] = scene.point_ids + points, number
         entries.append(
-            {"name": scene.name, "patches": len(scene.patches), "points": len(scene.points), "images": 0,
+            {"name": scene.name, "patches": len(scene.patches), "points": len(scene.points),
+             "images": int(scene.name in (photographs or {})),
              "first_row": part.start, "last_row": part.stop}
         )  # fmt: skip
         first, points = part.stop, points + len(scene.points)
     target.flush()
     rows["points"] = np.concatenate([scene.points for scene in scenes]).astype(np.float32)
     rows["point_sizes"] = np.concatenate([scene.point_sizes for scene in scenes]).astype(np.float32)
-    rows["thumbnails"] = np.zeros((0, 32, 32), np.uint8)
+    images, thumbnails = [], [np.zeros((0, 32, 32), np.uint8)]
+    for number, scene in enumerate(scenes):
+        path = (photographs or {}).get(scene.name)
+        if path is not None:
+            grey = read_grey(path)
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            height, width = grey.shape
+            images.append({"scene": number, "name": path.name, "sha256": sha256, "width": width, "height": height})
+            thumbnails.append(thumbnail(grey)[None])
+    rows["thumbnails"] = np.concatenate(thumbnails)
     rows["pairs"] = evaluation_pairs(rows, magnification) if pairs is None else pairs.astype(np.int32)
     for key, array in rows.items():
         save_array(folder / f"{key}.npy", array)
+    source = hashlib.sha256("\n".join(sorted(image["sha256"] for image in images)).encode()).hexdigest()
     manifest = {
         "format": FORMAT, "version": VERSION, "count": count, "points": points, "patch_size": size,
-        "magnification": magnification, "margin": margin, "orientation": "oriented", "scenes": entries, "images": [],
-        "options": options, "source_sha256": "",
+        "magnification": magnification, "margin": margin, "orientation": "oriented", "scenes": entries,
+        "images": images, "options": options, "source_sha256": source if images else "",
     }  # fmt: skip
     write_json(folder / "manifest.json", manifest)

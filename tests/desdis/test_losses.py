@@ -60,6 +60,27 @@ def test_regulariser_by_hand():
     assert value.item() == pytest.approx((0.01 + 0.09) / 2 + (0.0 + 0.04) / 2)
 
 
+def test_imitation_by_hand():
+    student = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    # (0.4, -0.8) has length² 0.8; the second answers as its teacher
+    assert losses.imitation(student, torch.tensor([[0.6, 0.8], [0.0, 1.0]])).item() == pytest.approx(0.4)
+    # two teachers, (1, 0) and (0, 1), count as their mean (0.5, 0.5): 0.25 + 0.25
+    two = torch.tensor([[1.0, 0.0, 0.0, 1.0]]) / math.sqrt(2)
+    assert losses.imitation(student[:1], two).item() == pytest.approx(0.5)
+
+
+def test_contrast_by_hand():
+    # Two pairs, one way. Of pair 0 the other candidate is 0.5 less alike, of pair 1 0.1; temperature 0.5.
+    positive, pairs = torch.tensor([0.8, 0.2]), torch.tensor([[[0.8, 0.3]], [[0.1, 0.2]]])
+    itself = torch.eye(2, dtype=torch.bool)[:, None]
+    expected = (math.log(1 + math.exp(-1)) + math.log(1 + math.exp(-0.2))) / 2
+    assert losses.contrast(positive, pairs, itself, 0.5).item() == pytest.approx(expected, abs=1e-6)
+    # the same negatives in a second way change nothing; with none left there is nothing to lose
+    twice = losses.contrast(positive, pairs.expand(2, 2, 2), itself.expand(2, 2, 2), 0.5)
+    assert twice.item() == pytest.approx(expected, abs=1e-6)
+    assert losses.contrast(positive, pairs, torch.ones_like(itself), 0.5).item() == 0
+
+
 @pytest.mark.parametrize("form", losses.TRIPLETS)
 @pytest.mark.parametrize("measure", ["distance", "squared", "cosine"])
 def test_gradients(form, measure):
@@ -79,6 +100,8 @@ def test_gradients(form, measure):
         )  # fmt: skip
         triplet = losses.TRIPLETS[form](losses.distance(positive), losses.distance(negative))
         extra = losses.second_order_similarity(a, p, 2) + losses.norm_agreement(*x) + losses.decorrelation(a)
+        extra = extra + losses.imitation(a, taught[0])
+        extra = extra + losses.contrast(positive, pairs, forbidden_pairs(pairs.detach()), 0.2)
         return triplet + 3 * held + extra
 
     assert torch.autograd.gradcheck(loss, (raw,), eps=1e-6, atol=1e-5)

@@ -1,6 +1,7 @@
 """Trained weights become shipped ones with a card, and the ablation makes its table."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,8 +28,8 @@ def words(tmp_path_factory) -> list[str]:
 def test_shipped_weights_answer_as_trained_and_the_card_says_how_they_were_made(words, tmp_path):
     assert main([*words, f"output={tmp_path / 'run'}", "seed=7"]) == 0
     trained = tmp_path / "run/best.safetensors"
-    held_out = read_patch_set(words[-1].removeprefix("validation="))
-    target = ship(trained, "small", held_out, tmp_path, note="A sentence.")
+    held_out = read_patch_set(Path(words[-1].removeprefix("validation=")))
+    target = ship(trained, "small", [held_out], tmp_path, note="A sentence.")
     card = target.with_suffix(".md").read_text()
     for text in (
         file_sha256(target),
@@ -50,7 +51,7 @@ def test_shipped_weights_answer_as_trained_and_the_card_says_how_they_were_made(
 def test_weights_of_unknown_making_are_not_shipped(words, tmp_path):
     save_network(build("desdis-4"), tmp_path / "foreign.safetensors", {})
     with pytest.raises(UserError, match=r"foreign\.safetensors was not written by desdis\.train"):
-        ship(tmp_path / "foreign.safetensors", "small", read_patch_set(words[-1].removeprefix("validation=")), tmp_path)
+        ship(tmp_path / "foreign.safetensors", "small", [], tmp_path)
 
 
 def test_the_ablation_goes_on_and_makes_a_table(words, tmp_path, capsys):

@@ -17,9 +17,11 @@ import torch
 from desdis.augment import Augmentation, augment, plain, resample
 from desdis.checkpoints import load_network, save_network
 from desdis.errors import UserError
-from desdis.patchsets import batches, cut_pairs, draw_pairs, read_patch_set, turned_apart
+from desdis.patchsets import batches, cut_pairs, draw_pairs, draw_upright, read_patch_set, turned_apart
 from desdis.recipe import Recipe, read_recipe
+from desdis.runs import copied, on_device, open_sets
 from desdis.train import desdis_loss, main, train
+from desdis.validation import validate
 from tests.desdis.rendered_patch_set import write_patch_set
 
 ROOT = Path(__file__).parents[2]
@@ -211,11 +213,36 @@ def test_every_point_once_an_epoch_and_hard_pairs(sets):
 def test_upright_patches_only_where_they_agree(sets):
     data = read_patch_set(sets[0])
     pairs = draw_pairs(data, np.arange(120), 1, np.random.default_rng(0))
-    patches, upright = cut_pairs(data, pairs, 0.9, np.random.default_rng(1))
+    upright = draw_upright(data, pairs, 0.9, np.random.default_rng(1))
+    patches = cut_pairs(data.patches, pairs, upright)
     assert 0 < upright.sum() < 120 and (turned_apart(data, pairs)[upright] < 25).all()
     for i in range(120):
         source = data.patches["upright" if upright[i] else "oriented"]
         assert (patches[i] == source[pairs[i, 0]]).all() and (patches[i + 120] == source[pairs[i, 1]]).all()
+    # patches in a device's memory, where there is room for them, are cut in the same way
+    held = {name: copied(array, torch.device("cpu")) for name, array in data.patches.items()}
+    np.testing.assert_array_equal(cut_pairs(held, pairs, upright).numpy(), patches)
+    assert on_device(data, torch.device("cpu")) is data.patches
+
+
+def test_several_validation_sets_share_the_score(tmp_path):
+    names = [tmp_path / "tracks", tmp_path / "planes"]
+    training = write_patch_set(tmp_path / "train", 60)
+    for seed, folder in enumerate(names, start=5):
+        write_patch_set(folder, 60, seed=seed, name=folder.name)
+    recipe = Recipe(**QUICK, patches=str(training), validation=f"{names[0]} + {names[1]}")
+    _, held_out = open_sets(recipe)
+    network, device = load_or_build("desdis-4"), torch.device("cpu")
+    alone = [validate(network, [data], device)["score"] for data in held_out]
+    both = validate(network, held_out, device)
+    assert [both["tracks.score"], both["planes.score"]] == alone
+    assert both["score"] == pytest.approx(np.mean(alone))
+    # scenes of other names, but one photograph in both
+    for folder in (training, names[1]):
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "images": [{"sha256": "ab" * 32}]}))
+    with pytest.raises(UserError, match=r"planes and .*train share abab"):
+        open_sets(recipe)
 
 
 def test_augmentation_turns_pairs_together():

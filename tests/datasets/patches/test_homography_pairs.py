@@ -11,6 +11,7 @@ from datasets.patches.homography_pairs import (
     warp,
     write_set,
 )
+from datasets.patches.patch_set import check_split
 from desdis.errors import UserError
 from desdis.patchsets import read_patch_set
 from tests.datasets.patches.planes import texture
@@ -92,5 +93,7 @@ def test_a_set_of_pairs_is_read_by_training(tmp_path):
     data = read_patch_set(tmp_path / "set")
     assert data.margin == 1.25
     assert np.diff(data.starts).max() == 3  # the original, and a patch of each round
+    with pytest.raises(UserError, match="looks like|is a.png of"):  # the photograph is known again
+        check_split(tmp_path / "set", tmp_path / "set")
     with pytest.raises(UserError, match="no point with two patches"):
         write_set(tmp_path / "x", {"a": tmp_path / "a.png"}, {"a": frames()[:0]}, QUIET)
