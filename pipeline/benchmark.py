@@ -108,7 +108,7 @@ def _processes() -> Any:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipeline.run", "cv2", "torch", "pycolmap", "kornia.feature", "pipeline.benchmark"])
+    context.set_forkserver_preload(["pipeline.run", "cv2", "torch", "pycolmap", "kornia.feature"])
     return context
 
 

@@ -40,7 +40,7 @@ def read_features(path: Path, photos: Sequence[Photo], descriptors: bool) -> Fea
 
     file = path / "keypoints.h5" if path.is_dir() else path
     with opened(file) as content:
-        flat = all(isinstance(item, h5py.Dataset) for item in content.values())
+        flat = path.is_dir() or _flat(content)
         if not len(content):
             raise UserError(f"{file}: holds nothing")
     found: FeatureReader = (ImcFeatures if flat else HlocFeatures)(file, photos, descriptors)
@@ -56,8 +56,13 @@ def read_matches(path: Path, photos: Sequence[Photo]) -> MatchReader:
     from pipeline.imports.imc import ImcMatches
 
     with opened(path) as content:
-        flat = all(isinstance(item, h5py.Dataset) for item in content.values())
+        flat = _flat(content) or not len(content)
     return (ImcMatches if flat else HlocMatches)(path, photos)
+
+
+def _flat(content: h5py.File) -> bool:
+    """Whether arrays lie at the root, as in IMC's files; hloc's has groups there."""
+    return any(isinstance(item, h5py.Dataset) for item in content.values())
 
 
 def opened(path: Path) -> h5py.File:
@@ -70,6 +75,20 @@ def opened(path: Path) -> h5py.File:
         raise UserError(f"{path}: not an HDF5 file that can be read ({str(error).splitlines()[0][:120]})") from None
 
 
+def numbers(where: str, name: str, item: h5py.Group | h5py.Dataset, shape: tuple[int | None, ...]) -> np.ndarray:
+    """The array of numbers that an entry holds; None in `shape` is any size. Raises UserError that begins with `where`
+    and names the entry where it is a group, holds no numbers, or has another shape."""
+    if not isinstance(item, h5py.Dataset):
+        raise UserError(f"{where}: {name} is {'a' if len(item) else 'an empty'} group, a dataset expected")
+    if item.dtype.kind not in "iuf":
+        raise UserError(f"{where}: {name} holds no numbers but {item.dtype}")
+    agrees = (want in (None, got) for want, got in zip(shape, item.shape, strict=False))
+    if len(item.shape) != len(shape) or not all(agrees):
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise UserError(f"{where}: {name} has shape {item.shape}, expected ({wanted})")
+    return item[()]
+
+
 def checked_features(
     where: str,
     photo: Photo,
@@ -79,18 +98,16 @@ def checked_features(
     needed: bool,
 ) -> Features:
     """Features of a photograph from arrays as another program left them: lafs (N, 2, 3) in COLMAP's pixels, scores
-    (N,) or None, descriptors (N, D) or None. Raises UserError that begins with `where`."""
+    (N,) or None, descriptors (any, D) or None. Raises UserError that begins with `where`."""
     n = len(lafs)
     if not np.isfinite(lafs).all():
         raise UserError(f"{where}: keypoints hold NaN or infinite numbers")
     if n and ((lafs[:, :, 2] < -1).any() or (lafs[:, :, 2] > (photo.width + 1, photo.height + 1)).any()):
         raise UserError(f"{where}: keypoints lie outside the photograph of {photo.width} x {photo.height} pixels")
-    if scores is not None and scores.shape != (n,):
-        raise UserError(f"{where}: {n} keypoints, but scores of shape {scores.shape}")
     if descriptors is None and needed:
         raise UserError(f"{where}: has no descriptors; give the matches too (--matches)")
     described = np.zeros((n, 0), np.float32) if descriptors is None else descriptors
-    if described.ndim != 2 or len(described) != n:
+    if len(described) != n:
         raise UserError(f"{where}: {n} keypoints, but descriptors for {described.shape[0]}")
     if not np.isfinite(described).all():
         raise UserError(f"{where}: descriptors hold NaN or infinite numbers")

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from desdis.errors import UserError
-from pipeline.imports import checked_features, checked_indices, frames, opened
+from pipeline.imports import checked_features, checked_indices, frames, numbers, opened
 from pipeline.types import Features, Matches, Photo
 
 _HALF = np.float32(0.5)
@@ -36,32 +36,35 @@ class HlocFeatures:
 
     def _read(self, group: h5py.Group, photo: Photo) -> Features:
         where = f"{self._path}: {photo.name}"
-        arrays = {key: item[()] for key, item in group.items() if isinstance(item, h5py.Dataset)}
-        keypoints = arrays.get("keypoints")
+
+        def array(name: str, *shape: int | None) -> np.ndarray | None:
+            return numbers(where, name, group[name], shape) if name in group else None
+
+        keypoints = array("keypoints", None, 2)
         if keypoints is None:
-            raise UserError(f"{where}: has no dataset keypoints (holds {', '.join(sorted(arrays)) or 'nothing'})")
-        if keypoints.ndim != 2 or keypoints.shape[1] != 2:
-            raise UserError(f"{where}: keypoints have shape {keypoints.shape}, expected (N, 2)")
-        size = arrays.get("image_size")
-        if size is not None and tuple(int(v) for v in size) != (photo.width, photo.height):
+            raise UserError(f"{where}: has no dataset keypoints (holds {', '.join(sorted(group)) or 'nothing'})")
+        size = array("image_size", 2)
+        if size is not None and tuple(size) != (photo.width, photo.height):
             raise UserError(
-                f"{where}: features of an image of {int(size[0])} x {int(size[1])} pixels, but the photograph has "
+                f"{where}: features of an image of {size[0]} x {size[1]} pixels, but the photograph has "
                 f"{photo.width} x {photo.height}"
             )
-        centres = keypoints.astype(np.float32) + _HALF
-        if "lafs" in arrays:
-            lafs = arrays["lafs"].astype(np.float32)
-            lafs[:, :, 2] = centres
+        centres, n = keypoints.astype(np.float32) + _HALF, len(keypoints)
+        lafs = array("lafs", n, 2, 3)
+        if lafs is None:
+            lafs = frames(centres, array("scales", n), array("oris", n))
         else:
-            lafs = frames(centres, arrays.get("scales"), arrays.get("oris"))
-        descriptors = arrays.get("descriptors")
-        if descriptors is not None and descriptors.ndim == 2:
-            if descriptors.shape[1] != len(centres) and descriptors.shape[0] == len(centres):
+            lafs = lafs.astype(np.float32)
+            lafs[:, :, 2] = centres
+        descriptors = array("descriptors", None, None)
+        if descriptors is not None:
+            if descriptors.shape[1] != n and descriptors.shape[0] == n:
                 raise UserError(f"{where}: descriptors are (N, D) = {descriptors.shape}; hloc stores them as (D, N)")
             descriptors = descriptors.T
-        features = checked_features(where, photo, lafs, arrays.get("scores"), descriptors, self._needed)
-        if "descriptors_upright" in arrays:
-            features.descriptors["upright"] = arrays["descriptors_upright"].T.astype(np.float32)
+        features = checked_features(where, photo, lafs, array("scores", n), descriptors, self._needed)
+        upright = array("descriptors_upright", None, n)  # a run's own file
+        if upright is not None:
+            features.descriptors["upright"] = upright.T.astype(np.float32)
         return features
 
 
@@ -115,7 +118,7 @@ class HlocMatches:
         where = f"{self._path}: {a} + {b}"
         if "matches0" not in group:
             raise UserError(f"{where}: has no dataset matches0 (holds {', '.join(sorted(group)) or 'nothing'})")
-        matches0 = group["matches0"][()]
+        matches0 = numbers(where, "matches0", group["matches0"], (None,))
         if (matches0 == -1).all():  # hloc writes any length when a side has no descriptors
             matches0 = np.full(counts[a], -1, np.int32)
         if matches0.shape != (counts[a],):
@@ -124,5 +127,7 @@ class HlocMatches:
         indices = checked_indices(
             where, np.stack([rows.astype(matches0.dtype), matches0[rows]], axis=1), counts[a], counts[b]
         )
-        scores = group["matching_scores0"][()][rows] if "matching_scores0" in group else np.ones(len(rows))
+        scores = np.ones(len(rows))
+        if "matching_scores0" in group:
+            scores = numbers(where, "matching_scores0", group["matching_scores0"], matches0.shape)[rows]
         return Matches(indices, scores.astype(np.float32), str(group.attrs.get("orientation", "oriented")))

@@ -6,12 +6,11 @@ Pixels are taken as COLMAP's, as the benchmark itself takes them.
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-import h5py
 import numpy as np
 
 from datasets.scenes.imc import split_key
 from desdis.errors import UserError
-from pipeline.imports import checked_features, checked_indices, frames, opened
+from pipeline.imports import checked_features, checked_indices, frames, numbers, opened
 from pipeline.types import Features, Matches, Photo
 
 
@@ -40,29 +39,27 @@ class ImcFeatures:
         for stem, photo in self._photos.items():
             if photo.name not in self.names:
                 continue
-            where = f"{self._path}: {stem}"
-            keypoints = self._array("keypoints", stem)
-            if keypoints is None or keypoints.ndim != 2 or keypoints.shape[1] != 2:
-                raise UserError(f"{where}: expected keypoints (N, 2)")
-            sizes, angles = self._array("scales", stem), self._array("angles", stem)
-            for name, values in (("scales", sizes), ("angles", angles)):
-                if values is not None and values.shape != (len(keypoints),):
-                    raise UserError(f"{where}: {len(keypoints)} keypoints, but {name} of shape {values.shape}")
+            keypoints = self._array("keypoints", stem, None, 2)
+            assert keypoints is not None
+            n = len(keypoints)
+            sizes, angles = self._array("scales", stem, n), self._array("angles", stem, n)
             lafs = frames(keypoints.astype(np.float32), None if sizes is None else sizes / 2, angles)
-            affine = self._array("affine", stem)
-            if affine is not None and affine.shape == (len(keypoints), 2, 2):
+            affine = self._array("affine", stem, n, 2, 2)
+            if affine is not None:
                 lafs[:, :, :2] = affine
-            scores, descriptors = self._array("scores", stem), self._array("descriptors", stem)
+            scores, descriptors = self._array("scores", stem, n), self._array("descriptors", stem, None, None)
+            where = f"{self._path}: {stem}"
             yield photo.name, checked_features(where, photo, lafs, scores, descriptors, self._needed)
 
-    def _array(self, kind: str, stem: str) -> np.ndarray | None:
+    def _array(self, kind: str, stem: str, *shape: int | None) -> np.ndarray | None:
+        """The entry of that image in `kind`.h5; None where there is no such file."""
         path = self._path.with_name(f"{kind}.h5") if kind != "keypoints" else self._path
         if not path.is_file():
             return None
         with opened(path) as file:
             if stem not in file:
                 raise UserError(f"{path}: has no entry {stem}, but {self._path.name} has")
-            return file[stem][()]
+            return numbers(str(path), stem, file[stem], shape)
 
 
 class ImcMatches:
@@ -78,13 +75,11 @@ class ImcMatches:
             for key in file:
                 a, b = split_key(key, known, str(self._path))
                 where = f"{self._path}: {key}"
-                item = file[key]
-                if not isinstance(item, h5py.Dataset) or item.ndim != 2 or item.shape[0] != 2:
-                    raise UserError(f"{where}: expected indices (2, M)")
+                columns = numbers(str(self._path), key, file[key], (2, None))
                 first, second = self._photos[a].name, self._photos[b].name
                 if first not in counts or second not in counts:
                     continue
-                indices = checked_indices(where, item[()].T, counts[first], counts[second])
+                indices = checked_indices(where, columns.T, counts[first], counts[second])
                 if first > second:
                     first, second, indices = second, first, indices[:, ::-1].copy()
                 indices = indices[np.unique(indices[:, 0], return_index=True)[1]]  # one match a keypoint

@@ -1,5 +1,6 @@
 """Other people's files through our mapping: round trips give the same model, bad files are named."""
 
+import shutil
 from pathlib import Path
 
 import h5py
@@ -132,20 +133,29 @@ SPOILED_FEATURES = {
     "no keypoints": (lambda g: g.__delitem__("keypoints"), r"z\.png: has no dataset keypoints"),
     "empty group": (lambda g: [g.__delitem__(key) for key in list(g)], r"z\.png: .*\(holds nothing"),
     "NaN": (lambda g: g["keypoints"].__setitem__(0, np.nan), r"z\.png: keypoints hold NaN"),
-    "shape": (lambda g: replace(g, "keypoints", np.zeros((5, 3))), r"z\.png: keypoints have shape \(5, 3\)"),
+    "shape": (lambda g: replace(g, "keypoints", np.zeros((5, 3))), r"z\.png: keypoints has shape \(5, 3\)"),
     "outside": (lambda g: g["keypoints"].__setitem__(0, 9999), r"z\.png: keypoints lie outside"),
     "turned": (lambda g: replace(g, "descriptors", g["descriptors"][()].T), r"z\.png: descriptors are \(N, D\)"),
     "fewer": (lambda g: replace(g, "descriptors", g["descriptors"][()][:, :9]), r"z\.png: .* but descriptors for 9"),
     "NaN descriptors": (lambda g: g["descriptors"].__setitem__(0, np.nan), r"z\.png: descriptors hold NaN"),
     "none": (lambda g: g.__delitem__("descriptors"), r"z\.png: has no descriptors; give the matches"),
-    "scores": (lambda g: replace(g, "scores", np.zeros(3)), r"z\.png: \d+ keypoints, but scores of shape \(3,\)"),
+    "scores": (lambda g: replace(g, "scores", np.zeros(3)), r"z\.png: scores has shape \(3,\), expected \(\d+\)"),
+    "words": (lambda g: replace(g, "scores", "high"), r"z\.png: scores holds no numbers"),
+    "group": (lambda g: replace(g, "scores", None), r"z\.png: scores is an empty group, a dataset expected"),
+    "frames": (lambda g: replace(g, "lafs", np.zeros((3, 2, 3))), r"z\.png: lafs has shape \(3, 2, 3\)"),
+    "one number": (lambda g: replace(g, "image_size", 640), r"z\.png: image_size has shape \(\)"),
     "size": (lambda g: replace(g, "image_size", np.array([640, 480])), r"z\.png: features of an image of 640 x 480"),
 }  # fmt: skip
 
 
-def replace(group: h5py.Group, key: str, array: np.ndarray) -> None:
-    del group[key]
-    group[key] = array
+def replace(group: h5py.Group, key: str, value: np.ndarray | float | str | None) -> None:
+    """The entry as another array, number or word, or (None) as an empty group."""
+    if key in group:
+        del group[key]
+    if value is None:
+        group.create_group(key)
+    else:
+        group[key] = value
 
 
 @pytest.mark.parametrize("case", SPOILED_FEATURES)
@@ -164,6 +174,9 @@ SPOILED_MATCHES = {
     "wrapped": (lambda g: replace(g, "matches0", np.full(len(g["matches0"]), -25536, np.int16)), "wrapped round"),
     "length": (lambda g: replace(g, "matches0", np.zeros(7, np.int16)), r"matches0 has shape \(7,\)"),
     "missing": (lambda g: g.__delitem__("matches0"), "has no dataset matches0"),
+    "group": (lambda g: replace(g, "matches0", None), "matches0 is an empty group"),
+    "words": (lambda g: replace(g, "matches0", "none"), "matches0 holds no numbers"),
+    "scores": (lambda g: replace(g, "matching_scores0", np.zeros(3)), r"matching_scores0 has shape \(3,\)"),
     "fractions": (lambda g: replace(g, "matches0", g["matches0"][()].astype(np.float32)), "expected integers"),
 }  # fmt: skip
 
@@ -177,6 +190,46 @@ def test_spoiled_matches(source, case, tmp_path):
         spoil(file["0001.png/z.png"])
     with pytest.raises(UserError, match=rf"theirs\.h5: 0001\.png \+ z\.png.*{words}"):
         import_features(RECIPE, source.work.features, source.survey.root, tmp_path / "run", matches=path)
+
+
+@pytest.fixture(scope="module")
+def imc_folder(first, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("imc")
+    export(first.output, "imc", folder / "out", scene="d/s")
+    return folder / "out" / "d" / "s"
+
+
+# The file, its entry, what it becomes, and what is said; "lost" takes the entry away.
+SPOILED_IMC = [
+    ("keypoints", "z", None, r"keypoints\.h5: z is an empty group"),
+    ("keypoints", "z", np.zeros((5, 3)), r"keypoints\.h5: z has shape \(5, 3\)"),
+    ("keypoints", "z", np.full((5, 2), np.nan), r"scales\.h5: z has shape"),
+    ("descriptors", "z", "lost", r"descriptors\.h5: has no entry z, but keypoints\.h5 has"),
+    ("descriptors", "z", np.zeros(4), r"descriptors\.h5: z has shape \(4,\)"),
+    ("descriptors", "z", np.zeros((3, 64)), r"keypoints\.h5: z: \d+ keypoints, but descriptors for 3"),
+    ("scales", "z", np.zeros(3), r"scales\.h5: z has shape \(3,\)"),
+    ("angles", "z", "none", r"angles\.h5: z holds no numbers"),
+    ("matches", "z-0001", np.zeros((3, 2), int), r"matches\.h5: z-0001 has shape \(3, 2\)"),
+    ("matches", "z-0001", None, r"matches\.h5: z-0001 is an empty group"),
+    ("matches", "z-0001", np.zeros((2, 1)), r"matches\.h5: z-0001: match indices are float64"),
+    ("matches", "z-0001", np.full((2, 1), 9999), r"matches\.h5: z-0001: matches point beyond the keypoints"),
+    ("matches", "0001-z", np.zeros((2, 1), int), r"matches\.h5: 0001-z: the larger name comes first"),
+    ("matches", "z-other", np.zeros((2, 1), int), r"matches\.h5: z-other is not a pair"),
+]
+
+
+@pytest.mark.parametrize(("file", "entry", "value", "words"), SPOILED_IMC)
+def test_spoiled_imc_files(source, imc_folder, file, entry, value, words, tmp_path):
+    folder = tmp_path / "imc"
+    shutil.copytree(imc_folder, folder)
+    with h5py.File(folder / f"{file}.h5", "a") as content:
+        if isinstance(value, str) and value == "lost":
+            del content[entry]
+        else:
+            replace(content, entry, value)
+    matches = folder / "matches.h5" if file == "matches" else None
+    with pytest.raises(UserError, match=words):
+        import_features(RECIPE, folder, source.survey.root, tmp_path / "run", matches=matches)
 
 
 def test_files_that_are_something_else(source, tmp_path, capsys):
