@@ -19,8 +19,8 @@ from desdis.errors import UserError
 
 def read_model(folder: Path) -> Reference:
     """Every registered image's pose and camera, names as in the model. Binary wins where both forms lie there."""
-    model = load(folder)
     full_names = {} if (folder / "images.bin").is_file() else _names_in_text(folder / "images.txt")
+    model = load(folder)
     poses: dict[str, Pose] = {}
     cameras: dict[str, Camera] = {}
     for image_id in sorted(model.reg_image_ids()):
@@ -28,6 +28,8 @@ def read_model(folder: Path) -> Reference:
         name = str(full_names.get(image_id, image.name))
         where = f"{folder}: image {name}"
         cam_from_world = image.cam_from_world()
+        if not cam_from_world.rotation.norm() > 0.5:  # COLMAP reads a quaternion of zeros as no rotation
+            raise UserError(f"{where}: the quaternion is no rotation")
         poses[name] = checked_pose(cam_from_world.rotation.matrix(), cam_from_world.translation, where)
         cameras[name] = _camera(model.cameras[image.camera_id], where)
     if not poses:
@@ -71,11 +73,15 @@ def _load_without_points(folder: Path) -> Any:
 
 
 def _names_in_text(path: Path) -> dict[int, str]:
-    """Image names by id, blanks in them included (pycolmap cuts them off)."""
+    """Image names by id, blanks in them included (pycolmap cuts them off). UserError for a pose that holds NaN, which
+    pycolmap does not name."""
     lines = [line for line in read_text(path).splitlines() if not line.startswith("#")]
     while lines and not lines[0].strip():
         lines.pop(0)
     heads = [line.split(maxsplit=9) for line in lines[::2]]  # every other line holds the image's points, or nothing
+    for words in heads:
+        if len(words) == 10 and any(word.lower().lstrip("+-") in ("nan", "inf") for word in words[1:8]):
+            raise UserError(f"{path}: image {words[9].strip()}: the pose holds NaN or infinite numbers")
     return {int(words[0]): words[9].strip() for words in heads if len(words) == 10 and words[0].isdecimal()}
 
 

@@ -20,34 +20,34 @@ POSES = {f"{i}.jpg": Pose(TURNED if i % 2 else np.eye(3), np.array([i, 2.0, 3.0]
 NAMES = list(POSES)
 
 
-def write_as(kind: str, folder: Path) -> Path:
-    """The same three poses in a format; returns what the user would give."""
+def write_as(kind: str, folder: Path, poses: dict[str, Pose] = POSES) -> Path:
+    """The same three poses (or others) in a format; returns what the user would give."""
     folder.mkdir(parents=True, exist_ok=True)
-    cameras = dict.fromkeys(POSES, CAMERA)
+    cameras = dict.fromkeys(poses, CAMERA)
     if kind == "strecha":
-        for name, pose in POSES.items():
+        for name, pose in poses.items():
             (folder / f"{name}.camera").write_text(format_camera(pose, CAMERA))
         (folder / "K.txt").write_text("1 0 0\n0 1 0\n0 0 1\n")  # lies there in the original sets, and says less
     elif kind == "krt":
-        for name, pose in POSES.items():
+        for name, pose in poses.items():
             (folder / f"{Path(name).stem}.txt").write_text(format_krt(pose, CAMERA))
     elif kind == "imc":
-        for name, pose in POSES.items():
+        for name, pose in poses.items():
             with h5py.File(folder / f"calibration_{Path(name).stem}.h5", "w") as file:
                 file["K"], file["R"], file["T"] = CAMERA.K, pose.R, pose.t
     elif kind in ("colmap binary", "colmap text"):
-        write_model(folder, POSES, cameras, text=kind == "colmap text")
+        write_model(folder, poses, cameras, text=kind == "colmap text")
     elif kind == "kaggle 2022":
         rows = [
             ",".join([Path(name).stem, *(" ".join(map(str, np.ravel(a))) for a in (CAMERA.K, pose.R, pose.t))])
-            for name, pose in POSES.items()
+            for name, pose in poses.items()
         ]
         header = "image_id,camera_intrinsics,rotation_matrix,translation_vector"
         (folder / "calibration.csv").write_text("\n".join([header, *rows]))
     elif kind == "kaggle 2025":
         rows = [
             ",".join(["d", "s", name, *(";".join(map(str, np.ravel(a))) for a in (pose.R, pose.t))])
-            for name, pose in POSES.items()
+            for name, pose in poses.items()
         ]
         header = "dataset,scene,image,rotation_matrix,translation_vector"
         (folder / "train_labels.csv").write_text("\n".join([header, *rows]))
@@ -76,6 +76,36 @@ def test_every_format_is_recognised_and_agrees(tmp_path, kind):
     with pytest.raises(UserError, match="belongs to other photographs") as error:
         read_reference(path, ["other.jpg"])
     assert str(path) in str(error.value)
+
+
+SPOILED = {
+    "NaN": (Pose(np.full((3, 3), np.nan), np.zeros(3)), "NaN"),
+    "infinite": (Pose(np.eye(3), np.array([0, np.inf, 0])), "NaN or infinite"),
+    "not orthonormal": (Pose(1.1 * np.eye(3), np.zeros(3)), "not orthonormal"),
+    "mirroring": (Pose(np.diag([1.0, 1, -1]), np.zeros(3)), "mirroring"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILED)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("colmap")])
+def test_a_spoiled_pose_is_named_by_file_and_entry(tmp_path, kind, case):
+    pose, words = SPOILED[case]
+    path = write_as(kind, tmp_path / "given", POSES | {"1.jpg": pose})
+    with pytest.raises(UserError, match=words) as error:
+        read_reference(path, NAMES)
+    message = str(error.value)
+    file = {"kaggle 2022": "calibration.csv, line 3, 1", "kaggle 2025": "train_labels.csv, line 3, 1.jpg"}.get(kind)
+    assert str(path) in message and (file or "1.") in message
+
+
+@pytest.mark.parametrize(("quaternion", "words"), [("nan 0 0 0", "NaN"), ("0 0 0 0", "no rotation")])
+def test_a_spoiled_quaternion_of_a_colmap_model_is_named(tmp_path, quaternion, words):
+    (tmp_path / "cameras.txt").write_text("1 PINHOLE 640 480 500 510 320 240\n")
+    (tmp_path / "images.txt").write_text(f"1 {quaternion} 0 0 0 1 a.jpg\n\n2 1 0 0 0 0 0 0 1 b.jpg\n\n")
+    (tmp_path / "points3D.txt").write_text("")
+    with pytest.raises(UserError, match=f"image a.jpg: .*{words}") as error:
+        read_reference(tmp_path, ["a.jpg", "b.jpg"])
+    assert str(tmp_path) in str(error.value)
 
 
 @pytest.mark.parametrize("kind", KINDS)
