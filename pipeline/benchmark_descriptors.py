@@ -2,7 +2,7 @@
 
 On patch sets (python -m pipeline.build_patches) and on planes with known homographies, every method sees the same
 patches: FPR95 in both published counts, share of right nearest neighbours, matching and retrieval precision. Beside
-each method its parameters, multiply-adds and patches a second. With `--pipeline CONFIG` the program's own benchmark
+each method its parameters, multiply-adds and patches a second of processor time. With `--pipeline CONFIG` the program's own benchmark
 (python -m pipeline.benchmark) runs as well, and its stereo and multi-view scores are compared in the same way.
 
 Methods are compared scene by scene: the mean difference and its 95 % bootstrap interval over scenes. Out, under
@@ -151,7 +151,7 @@ def differences(rows: Iterable[Row], pairs: Sequence[tuple[str, str]]) -> list[R
 
 def markdown(result: Row) -> str:
     """All tables."""
-    text = ["| method | parameters | multiply-adds a patch | patches/s |", "| --- | --- | --- | --- |"]
+    text = ["| method | parameters | multiply-adds a patch | patches/s of one core |", "| --- | --- | --- | --- |"]
     for m in result["methods"]:
         known = m["parameters"] is not None
         parameters, adds = (f"{m['parameters']:,}", f"{m['multiply_adds'] / 1e6:.2f} M") if known else ("-", "-")
