@@ -2,8 +2,8 @@
 
 On patch sets (python -m pipeline.build_patches) and on planes with known homographies, every method sees the same
 patches: FPR95 in both published counts, share of right nearest neighbours, matching and retrieval precision. Beside
-each method its parameters, multiply-adds and patches a second of processor time. With `--pipeline CONFIG` the program's own benchmark
-(python -m pipeline.benchmark) runs as well, and its stereo and multi-view scores are compared in the same way.
+each method its parameters, multiply-adds and patches a second of processor time. With `--pipeline CONFIG` the program's
+own benchmark (python -m pipeline.benchmark) runs as well, and its stereo and multi-view scores are compared likewise.
 
 Methods are compared scene by scene: the mean difference and its 95 % bootstrap interval over scenes. Out, under
 --output: results.json and results.md. Running again with more methods scores only what is new.
