@@ -20,7 +20,7 @@ import torch
 from desdis.checkpoints import load_network
 from desdis.errors import UserError, command
 from desdis.recipe import Recipe, read_recipe
-from desdis.runs import validation_sets
+from desdis.runs import named_sets
 from desdis.train import train
 from desdis.validation import validate
 
@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="options as of desdis.train")
     options = parser.parse_args(arguments)
     base = read_recipe(options.config, options.words)
-    held_out = validation_sets(base)
+    held_out = named_sets(base.validation)
     if not held_out:
         raise UserError("nothing to compare by: give validation=SET")
     results = {}

@@ -30,7 +30,7 @@ class PatchSet:
 
     folder: Path
     manifest: dict
-    patches: dict[str, np.ndarray]  # "oriented" and maybe "upright": (N, 64, 64) uint8
+    patches: dict[str, Any]  # "oriented" and maybe "upright": (N, 64, 64) uint8, an array or desdis.joined_sets.Joined
     point_ids: np.ndarray
     scene_ids: np.ndarray
     views: np.ndarray
@@ -39,6 +39,7 @@ class PatchSet:
     point_sizes: np.ndarray
     pairs: np.ndarray
     starts: np.ndarray
+    parts: "tuple[PatchSet, ...]" = ()  # of a joined set, see desdis.joined_sets
 
     @property
     def margin(self) -> float:

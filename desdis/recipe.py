@@ -26,7 +26,7 @@ class Recipe(Augmentation):
 
     # what
     output: str = option("runs/train", "folder for the log, the state and the weights")
-    patches: str = option("", "folder of the training patch set")
+    patches: str = option("", "folder of the training patch set, or several joined by +")
     validation: str = option("", "folders of validation sets, joined by +; empty: none, the last weights are kept")
     student: str = option("desdis-32", "network: desdis-WIDTH, hardnet, sosnet or hynet")
     start: str = option("", "weights to start from, by name or file; empty: from scratch")

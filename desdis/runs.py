@@ -6,14 +6,15 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from desdis import architectures
 from desdis.checkpoints import load_network, metadata_json, save_network
 from desdis.errors import UserError
+from desdis.joined_sets import join
 from desdis.patchsets import PatchSet, read_patch_set
 from desdis.recipe import Recipe
 from desdis.teacher import Teacher
@@ -27,10 +28,10 @@ def open_sets(recipe: Recipe) -> tuple[PatchSet, list[PatchSet]]:
     """The training set and the validation sets; they must not share a scene or a photograph."""
     if not recipe.patches:
         raise UserError("no patch set: give patches=FOLDER")
-    data = read_patch_set(Path(recipe.patches))
+    data = join(named_sets(recipe.patches))
     if recipe.teacher_sees == "clean" and recipe.turns:
         raise UserError("teacher_sees=clean needs turns=0: the stored answers are for patches that are not turned")
-    held_out = validation_sets(recipe)
+    held_out = named_sets(recipe.validation)
     for other in held_out:
         names = [{scene["name"] for scene in each.manifest["scenes"]} for each in (data, other)]
         images = [{image["sha256"] for image in each.manifest.get("images", [])} for each in (data, other)]
@@ -40,12 +41,12 @@ def open_sets(recipe: Recipe) -> tuple[PatchSet, list[PatchSet]]:
     return data, held_out
 
 
-def validation_sets(recipe: Recipe) -> list[PatchSet]:
-    """The sets that `validation` names, none if it is empty."""
-    return [read_patch_set(Path(name.strip())) for name in recipe.validation.split("+") if name.strip()]
+def named_sets(names: str) -> list[PatchSet]:
+    """The patch sets of folders joined by +; none if there is no name."""
+    return [read_patch_set(Path(name.strip())) for name in names.split("+") if name.strip()]
 
 
-def on_device(data: PatchSet, device: torch.device) -> Mapping[str, np.ndarray | torch.Tensor]:
+def on_device(data: PatchSet, device: torch.device) -> Mapping[str, Any]:
     """The set's patches where batches are cut from: in the memory of a GPU that has room for them (they may take half
     of what is free), else on disk, memory-mapped."""
     size = sum(patches.nbytes for patches in data.patches.values())
@@ -54,7 +55,7 @@ def on_device(data: PatchSet, device: torch.device) -> Mapping[str, np.ndarray |
     return {orientation: copied(patches, device) for orientation, patches in data.patches.items()}
 
 
-def copied(patches: np.ndarray, device: torch.device) -> torch.Tensor:
+def copied(patches: Any, device: torch.device) -> torch.Tensor:
     """(N, S, S) uint8 on the device, copied in pieces so that no second copy fills the memory on the way."""
     target = torch.empty(patches.shape, dtype=torch.uint8, device=device)
     for start in range(0, len(patches), 65536):

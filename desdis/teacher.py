@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from desdis.checkpoints import load_network
+from desdis.joined_sets import Joined
 from desdis.patchsets import PatchSet
 from desdis.recipe import Recipe, mixed
 from desdis.validation import describe
@@ -22,11 +23,13 @@ class Teacher:
         self.infos = [info for _, info in loaded]
         self.recipe, self.device, self.answers = recipe, device, {}
         if self.networks and recipe.teacher_sees == "clean":
-            self.answers = {name: self.precomputed(data, name) for name in data.patches}
+            parts = data.parts or (data,)
+            self.answers = {name: Joined([self.precomputed(part, name) for part in parts]) for name in data.patches}
 
     @torch.no_grad()
     def precomputed(self, data: PatchSet, orientation: str) -> np.ndarray:
         """(N, D) float16 answers for the clean patches, computed once a set and teacher and kept beside the set."""
+        orientation = orientation if orientation in data.patches else "oriented"
         key = "-".join(info.sha256[:12] for info in self.infos)
         path = data.folder / f"teacher-{key}-{orientation}.npy"
         if not path.is_file():

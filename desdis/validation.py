@@ -1,6 +1,7 @@
 """A network's score on patch sets it was not trained on: FPR95, and matching and retrieval within each scene."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ SAME_PLACE = 0.25  # of a patch's half width: points nearer than this are one pl
 
 @torch.no_grad()
 def describe(
-    network: nn.Module, patches: np.ndarray, margin: float, device: torch.device, rows: np.ndarray | None = None
+    network: nn.Module, patches: Any, margin: float, device: torch.device, rows: np.ndarray | None = None
 ) -> np.ndarray:
     """(N, D) float32 descriptors of (N, S, S) uint8 patches, or of the named rows, 2048 at a time, in eval mode."""
     was_training = network.training
