@@ -74,7 +74,10 @@ def localize(
     _same_weights(output, weights)
     work.plan({"survey": {"photographs": survey.fingerprint}, "extract": {"recipe": recipe.flat()}}, overwrite=True)
     with work.stage("extract"), bar(console, "extract", len(survey.photos)) as progress:
-        extract(survey, detect, describe, orientations(recipe), recipe.images.max_size, work, 1, progress)
+        extract(
+            survey, detect, describe, orientations(recipe), max_size=recipe.images.max_size, work=work, threads=1,
+            progress=progress,
+        )  # fmt: skip
 
     options = recipe.matcher.model_copy(update={"max_ratio": recipe.matcher.max_ratio or max_ratio})
     match = partial(match_descriptors, options=options, device=compute_device(recipe.device))

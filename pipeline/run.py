@@ -15,7 +15,7 @@ from datasets.cameras import Reference
 from desdis.errors import UserError
 from pipeline.recipe import WHOLE_IMAGE, Recipe
 from pipeline.screen import bar, summary
-from pipeline.types import Survey
+from pipeline.types import Detected, Image, Survey
 from pipeline.workspace import Workspace, write_atomically
 
 log = logging.getLogger("pipeline")
@@ -34,18 +34,22 @@ def run(
     console: Console | None = None,
     last: str = "report",
     html: bool = True,
+    detect: Callable[[Image], Detected] | None = None,
 ) -> dict[str, Any]:
     """Reconstruct the photographs of a folder (or the frames of a video); returns the report.
 
     last="match" ends after the matches (for stereo benchmarks and exports) and returns an empty report;
-    html=False leaves report.html out. What an earlier run into the same output has done is not done again. Raises
-    UserError for what the user can mend.
+    html=False leaves report.html out; detect finds the keypoints in place of the recipe's detector, and the same ones
+    (benchmarks find them once for many methods). What an earlier run into the same output has done is not done again.
+    Raises UserError for what the user can mend.
     """
     from datasets.scenes.reference import read_reference
     from pipeline.colmap_log import colmap_log_to
+    from pipeline.matchers import MatcherOptions
     from pipeline.matchers import match as match_descriptors
     from pipeline.stages.extract import extract
     from pipeline.stages.match import match
+    from pipeline.stages.orient import orient
     from pipeline.stages.pair import pair
     from pipeline.stages.survey import survey as survey_photos
 
@@ -73,20 +77,34 @@ def run(
     log.info("%d photographs, %d skipped, recipe %s", len(names), len(survey.skipped), recipe.hash)
 
     with work.stage("extract"), bar(console, "extract", len(names)) as progress:
-        detect, describe, weights_sha256, max_ratio = chosen_methods(recipe, device)
-        keypoints = extract(
-            survey, detect, describe, orientations(recipe), recipe.images.max_size, work, _threads(recipe), progress
-        )
+        own_detect, describe, weights_sha256, max_ratio = chosen_methods(recipe, device)
+        described = partial(
+            extract, survey, detect or own_detect, describe,
+            max_size=recipe.images.max_size, work=work, threads=_threads(recipe),
+        )  # fmt: skip
+        open_yet = recipe.orientation == "auto"
+        ways = ("upright", "probe") if open_yet else (recipe.orientation,)
+        keypoints = described(ways, progress=progress)
     with work.stage("pair"):
         pairs = pair(survey, recipe.pairs, known, work)
+    decision = None
+    if open_yet and describe is not None:
+        with work.stage("orient"), bar(console, "orient", len(pairs)) as progress:
+            options = MatcherOptions(max_ratio=max_ratio)
+            decision = orient(pairs, partial(match_descriptors, options=options, device=device), work, progress)
+        ways = decision.orientations
+        if ways != ("upright",):
+            with work.stage("extract"), bar(console, "extract both ways", len(names)) as progress:
+                keypoints = described(ways, progress=progress)
     with work.stage("match"), bar(console, "match", len(pairs)) as progress:
         options = recipe.matcher.model_copy(update={"max_ratio": recipe.matcher.max_ratio or max_ratio})
         matcher = partial(match_descriptors, options=options, device=device)
-        decided = match(pairs, matcher, work, options.cache_mib, progress)
+        either = decision.orientations if decision else ("oriented", "upright")
+        decided = match(pairs, matcher, work, options.cache_mib, progress, either)
     if last == "match":
         return {}
     return model_from_matches(
-        recipe, survey, keypoints, pairs, _orientation_report(recipe, decided), known, work, console,
+        recipe, survey, keypoints, pairs, _orientation_report(recipe, decision, decided), known, work, console,
         weights_sha256=weights_sha256, reference=reference, html=html,
     )  # fmt: skip
 
@@ -150,36 +168,46 @@ def chosen_methods(
 ) -> tuple[Callable[..., Any], Callable[..., np.ndarray] | None, str | None, float]:
     """The recipe's detector and descriptor, the hash of the weights, and the ratio that suits the descriptor."""
     from pipeline.descriptors import DESCRIPTORS
-    from pipeline.detectors import DETECTORS, load
+    from pipeline.detectors import load
 
-    Detector = load(DETECTORS, recipe.detector.name)
-    detector = Detector(
-        getattr(recipe.detector, recipe.detector.name, Detector.Options()), recipe.detector.max_keypoints, device
-    )
+    found = detector(recipe, device)
     if recipe.detector.name in WHOLE_IMAGE:
-        return detector.detect, None, detector.weights_sha256, detector.max_ratio
+        return found.detect, None, found.weights_sha256, found.max_ratio
     Descriptor = load(DESCRIPTORS, recipe.descriptor.name)
     options = getattr(recipe.descriptor, recipe.descriptor.name, Descriptor.Options())
     descriptor = Descriptor(options, recipe.descriptor.weights, device)
-    return detector.detect, descriptor.describe, descriptor.weights_sha256, descriptor.max_ratio
+    return found.detect, descriptor.describe, descriptor.weights_sha256, descriptor.max_ratio
+
+
+def detector(recipe: Recipe, device: str) -> Any:
+    """The recipe's detector (a pipeline.detectors.Detector; those that describe as well say more of themselves)."""
+    from pipeline.detectors import DETECTORS, load
+
+    Detector = load(DETECTORS, recipe.detector.name)
+    options = getattr(recipe.detector, recipe.detector.name, Detector.Options())
+    return Detector(options, recipe.detector.max_keypoints, device)
 
 
 def orientations(recipe: Recipe) -> tuple[str, ...]:
+    """Every way in which the recipe may describe."""
     return ("oriented", "upright") if recipe.orientation == "auto" else (recipe.orientation,)
 
 
-def _orientation_report(recipe: Recipe, decided: dict[str, int]) -> dict[str, Any]:
+def _orientation_report(recipe: Recipe, decision: Any, decided: dict[str, int]) -> dict[str, Any]:
+    """decision: `stages.orient.Orientation`, or None where there was nothing to decide."""
     counts = {name: int(decided.get(name, 0)) for name in ("oriented", "upright")}
     if recipe.detector.name in WHOLE_IMAGE:
         return {"decision": "none", "why": f"{recipe.detector.name} describes without frames", "pairs": counts}
-    if recipe.orientation != "auto":
+    if decision is None:
         return {"decision": recipe.orientation, "why": "asked for", "pairs": counts}
-    decision = max(counts, key=counts.__getitem__)
+    if len(decision.orientations) == 1:
+        return {"decision": decision.orientations[0], "why": decision.why, "pairs": counts}
+    mostly = max(counts, key=counts.__getitem__)
     why = (
-        f"decided for each pair by the number of matches: {counts['upright']} pairs upright, "
+        f"{decision.why}; decided for each pair by the number of matches: {counts['upright']} pairs upright, "
         f"{counts['oriented']} oriented"
     )
-    return {"decision": f"auto, mostly {decision}", "why": why, "pairs": counts}
+    return {"decision": f"each pair, mostly {mostly}", "why": why, "pairs": counts}
 
 
 def _stage_options(recipe: Recipe, survey: Survey, reference: Path | None) -> dict[str, dict[str, Any]]:

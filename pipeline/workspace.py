@@ -24,6 +24,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "survey": (),
     "extract": ("features.h5",),
     "pair": ("pairs.txt",),
+    "orient": ("orientation.json",),
     "match": ("matches.h5",),
     "verify": ("database.db", "database.db-wal", "database.db-shm"),
     "reconstruct": ("sparse", "points.ply", "mapping.json"),
@@ -40,6 +41,7 @@ class Workspace:
         output.mkdir(parents=True, exist_ok=True)
         self.features = output / "features.h5"
         self.pairs = output / "pairs.txt"
+        self.orientation = output / "orientation.json"
         self.matches = output / "matches.h5"
         self.database = output / "database.db"
         self.sparse = output / "sparse"

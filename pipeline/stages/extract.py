@@ -1,7 +1,9 @@
 """Stage 2: keypoints, frames and descriptors. In: the survey. Out: features.h5, one item a photograph.
 
 Reading and detecting run in threads beside the description (a bounded queue keeps memory flat); each photograph is
-read once and written as soon as it is described.
+read once and written as soon as it is described. Where the orientation is still open, photographs are described
+upright, and their strongest keypoints oriented too: the probe by which stage `orient` decides. Only photographs that
+turn out to need both are read a second time.
 """
 
 from collections import deque
@@ -20,12 +22,15 @@ Describe = Callable[[np.ndarray, np.ndarray], np.ndarray]
 T = TypeVar("T")
 R = TypeVar("R")
 
+PROBE = 512  # strongest keypoints of the probe: a fifteenth of the budget, and enough to tell (see stages/orient.py)
+
 
 def extract(
     survey: Survey,
     detect: Detect,
     describe: Describe | None,
     orientations: tuple[str, ...],
+    *,
     max_size: int,
     work: Workspace,
     threads: int,
@@ -33,14 +38,15 @@ def extract(
 ) -> dict[str, int]:
     """Describe every photograph that features.h5 does not hold yet; returns keypoints by image name.
 
-    describe is None where the detector describes whole images itself; then `orientations` has no meaning. max_size is
-    the long side in pixels at which photographs are detected and described (0 = as they are).
+    orientations: "oriented", "upright" or both, or ("upright", "probe"). describe is None where the detector describes
+    whole images itself; then they have no meaning. max_size is the long side in pixels at which photographs are
+    detected and described (0 = as they are).
     """
     counts: dict[str, int] = {}
     with files.appending(work.features, work.provenance("extract")) as file:
         missing = []
         for photo in survey.photos:
-            if files.has(file, photo.name):
+            if files.has(file, photo.name, () if describe is None else orientations):
                 counts[photo.name] = len(file[photo.name]["keypoints"])
             else:
                 missing.append(photo)
@@ -83,11 +89,15 @@ def describe_detected(
     if describe is None:
         assert detected.descriptors is not None
         descriptors["oriented"] = detected.descriptors
-    elif orientations == ("upright",):
+    elif "oriented" not in orientations:
         keep = places(lafs) == np.arange(len(lafs))
-        detected = Detected(upright(lafs[keep], image.roll), detected.scores[keep])
+        oriented = lafs[keep]
+        detected = Detected(upright(oriented, image.roll), detected.scores[keep])
         lafs = detected.lafs
         descriptors["upright"] = describe(image.grey, lafs)
+        if "probe" in orientations:
+            descriptors["oriented"] = np.zeros_like(descriptors["upright"])
+            descriptors["oriented"][:PROBE] = describe(image.grey, oriented[:PROBE])
     else:
         descriptors["oriented"] = describe(image.grey, lafs)
         if "upright" in orientations:

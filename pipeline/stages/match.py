@@ -1,4 +1,4 @@
-"""Stage 4: descriptors to matches. In: features.h5 and the pairs. Out: matches.h5, one item a pair.
+"""Stage 5: descriptors to matches. In: features.h5 and the pairs. Out: matches.h5, one item a pair.
 
 Where features were described in both orientations, each pair is matched in both and keeps the one with more matches:
 the ratio test makes wrong frames lose nearly all of theirs, so the count decides safely before any geometry.
@@ -25,14 +25,16 @@ def match(
     work: Workspace,
     cache_mib: int,
     progress: Callable[[int], None],
+    orientations: tuple[str, ...] = ("oriented", "upright"),
 ) -> Counter[str]:
-    """Match every pair that matches.h5 does not hold yet; returns the pairs' orientations, counted."""
+    """Match every pair that matches.h5 does not hold yet, in those of the orientations that there are; returns the
+    pairs' orientations, counted."""
     decided: Counter[str] = Counter()
     with (
         h5py.File(work.features, "r") as features,
         match_files.appending(work.matches, work.provenance("match")) as file,
     ):
-        cache = _Cache(features, cache_mib)
+        cache = _Cache(features, cache_mib, orientations)
         for done, (a, b) in enumerate(_ordered_for_cache(pairs), 1):
             if match_files.has(file, a, b):
                 decided[match_files.orientation(file, a, b)] += 1
@@ -74,14 +76,15 @@ def _one_match_a_place(
 class _Cache:
     """The features used last, within a bound of memory."""
 
-    def __init__(self, file: h5py.File, mib: int):
+    def __init__(self, file: h5py.File, mib: int, orientations: tuple[str, ...]):
         self._file, self._left, self._held = file, mib * 2**20, dict[str, Features]()
+        self._orientations = orientations
 
     def __getitem__(self, name: str) -> Features:
         if name in self._held:
             self._held[name] = self._held.pop(name)  # now the youngest
             return self._held[name]
-        features = feature_files.read(self._file, name)
+        features = feature_files.read(self._file, name, only=self._orientations)
         self._left -= _bytes(features)
         while self._left < 0 and len(self._held) > 1:
             self._left += _bytes(self._held.pop(next(iter(self._held))))

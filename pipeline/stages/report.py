@@ -40,6 +40,7 @@ def report(
         "survey": f"{len(names)} photographs, {len(survey.cameras)} cameras",
         "extract": f"{sum(keypoints.values())} keypoints",
         "pair": f"{len(two_views)} pairs ({recipe.pairs.name})",
+        "orient": orientation["decision"],
         "match": f"{sum(view.num_matches for view in two_views)} matches",
         "verify": f"{len(verified)} pairs verified, {sum(len(v.inliers) for v in verified)} inliers",
         "reconstruct": f"{len(models)} models, {len(registered)} photographs",

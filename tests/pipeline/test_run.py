@@ -91,6 +91,37 @@ def test_photographs_turned_by_quarters_lose_nothing_with_auto(finished, rendere
     report = run(load_recipe(None, SMALL), tmp_path / "images", tmp_path / "out")
     assert report["models"][0]["registered_images"] == 6
     assert report["orientation"]["pairs"]["oriented"] >= 6
+    assert finished[1]["orientation"]["decision"] == "upright"
+    assert "turned against each other" in report["orientation"]["why"]
+
+
+def test_killed_while_describing_the_other_way(rendered_scene, tmp_path, monkeypatch):
+    """Turned photographs are described a second time: what a kill leaves in between is finished, and the same."""
+    from pipeline.files import features
+    from tests.kill_and_resume import contents
+
+    (tmp_path / "images").mkdir()
+    for index, path in enumerate(sorted((rendered_scene / "images").iterdir())[:3]):
+        cv2.imwrite(str(tmp_path / "images" / path.name), np.rot90(cv2.imread(str(path)), index % 2).copy())
+    write, calls = features.write, []
+
+    def killed(file, name, found):
+        calls.append(name)
+        if len(calls) == 5:  # 3 probes, one whole, and this one torn
+            del file[name]
+            file.create_group(name)
+            raise KeyboardInterrupt
+        write(file, name, found)
+
+    monkeypatch.setattr(features, "write", killed)
+    recipe = load_recipe(None, [*SMALL, "deterministic=true"])
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, tmp_path / "images", tmp_path / "killed")
+    monkeypatch.undo()
+    resumed = run(recipe, tmp_path / "images", tmp_path / "killed")
+    whole = run(recipe, tmp_path / "images", tmp_path / "whole")
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    assert resumed["orientation"] == whole["orientation"]
 
 
 @pytest.mark.parametrize("mapper", ["global", "hierarchical"])

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -95,3 +96,29 @@ with files.appending(pathlib.Path({str(path)!r}), {{}}) as file:
 """
     assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == -9
     assert files.names(path) == [f"{i}.jpg" for i in range(5)]
+
+
+def test_a_probe_of_oriented_descriptors_is_kept_short_and_read_as_zero_rows(tmp_path):
+    full = some_features(6)
+    oriented = full.descriptors["oriented"].copy()
+    oriented[4:] = 0
+    level = replace(full, descriptors={"upright": full.descriptors["upright"], "oriented": oriented})
+    none = replace(level, descriptors={"upright": level.descriptors["upright"], "oriented": 0 * oriented})
+    with files.appending(tmp_path / "f.h5", {}) as file:
+        files.write(file, "level", level)
+        files.write(file, "none", none)
+        files.write(file, "both", full)
+        assert file["level/descriptors_oriented"].shape == (8, 4)
+        for name, wrote in (("level", level), ("none", none)):
+            read = files.read(file, name)
+            for way in ("upright", "oriented"):
+                np.testing.assert_array_equal(read.descriptors[way], wrote.descriptors[way])
+        assert set(files.read(file, "level", only=("upright",)).descriptors) == {"upright"}
+        probe = files.read_probe(file, "level", 512)
+        np.testing.assert_array_equal(probe["oriented"], oriented[:4])
+        np.testing.assert_array_equal(probe["upright"], level.descriptors["upright"][:4])
+        np.testing.assert_array_equal(files.read_probe(file, "both", 3)["upright"], full.descriptors["upright"][:3])
+        wanted = [("upright",), ("upright", "probe"), ("oriented",), ("oriented", "upright")]
+        assert [files.has(file, "level", ways) for ways in wanted] == [True, True, False, False]
+        assert all(files.has(file, "both", ways) for ways in wanted)
+        assert not files.has(file, "missing", ())

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from pipeline.stages import extract
 from pipeline.stages.extract import describe_detected, upright
 from pipeline.types import Detected, Image, Photo, places
 
@@ -48,3 +49,20 @@ def test_frames_return_to_the_stored_photograph_and_upright_repeats_are_zero():
     assert len(described[1]) == 2
     only = describe_detected(photo(100, 50), image, Detected(lafs, np.ones(3)), describe, ("upright",))
     assert len(only.lafs) == 2 and set(only.descriptors) == {"upright"}
+
+
+def test_a_probe_is_upright_for_all_and_oriented_for_the_strongest(monkeypatch):
+    monkeypatch.setattr(extract, "PROBE", 2)
+    lafs = np.stack([frame(3, 10), frame(3, 80), frame(4, 20), frame(5, 30)])
+    image = Image(np.zeros((50, 100), np.uint8), np.zeros((50, 100, 3), np.uint8))
+    described = []
+
+    def describe(grey, frames):
+        described.append(frames)
+        return np.ones((len(frames), 4), np.float32)
+
+    made = describe_detected(photo(100, 50), image, Detected(lafs, np.ones(4)), describe, ("upright", "probe"))
+    np.testing.assert_allclose(made.lafs, upright(lafs[[0, 2, 3]]), atol=1e-5)
+    assert made.descriptors["upright"].all() and list(made.descriptors) == ["upright", "oriented"]
+    np.testing.assert_array_equal(made.descriptors["oriented"].any(axis=1), [True, True, False])
+    np.testing.assert_array_equal(described[1], lafs[[0, 2]])
