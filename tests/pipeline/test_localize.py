@@ -121,7 +121,8 @@ def test_errors_do_not_depend_on_the_models_world():
 
 
 def test_rendered_scene_end_to_end(tmp_path, capsys):
-    """Eight photographs are mapped, two that were kept back are localised, and an unrelated one is not."""
+    """Eight photographs are mapped; two that were kept back are localised, one of them upside down too, although the
+    level model was described upright; an unrelated one is not."""
     import cv2
 
     from pipeline.recipe import load_recipe
@@ -133,11 +134,12 @@ def test_rendered_scene_end_to_end(tmp_path, capsys):
     for source, target in (("0003.jpg", "0003.jpg"), ("0006.jpg", "sub/0006.jpg")):
         (tmp_path / "scene/images" / source).rename(tmp_path / "queries" / target)
     cv2.imwrite(str(tmp_path / "queries/stranger.png"), picture(300, 400, seed=9))
-    options = ["descriptor.name=rootsift", "detector.max_keypoints=1500", "device=cpu", "orientation=upright"]
+    options = ["descriptor.name=rootsift", "detector.max_keypoints=1500", "device=cpu"]
+    cv2.imwrite(str(tmp_path / "queries/turned.png"), cv2.imread(str(tmp_path / "queries/0003.jpg"))[::-1, ::-1])
     result = run(
         load_recipe(None, options), tmp_path / "scene/images", tmp_path / "run", cameras=tmp_path / "scene/cameras"
     )
-    assert result["models"][0]["registered_images"] == 8
+    assert result["models"][0]["registered_images"] == 8 and result["orientation"]["decision"] == "upright"
     camera = next(iter(reference.cameras.values()))
     (tmp_path / "cameras.txt").write_text(f"1 PINHOLE 400 300 {' '.join(map(str, camera.params))}\n")
     (tmp_path / "scene/cameras/sub").mkdir()
@@ -147,18 +149,19 @@ def test_rendered_scene_end_to_end(tmp_path, capsys):
             "--reference", str(tmp_path / "scene/cameras"), "--device", "cpu",
         ]
     )  # fmt: skip
-    assert status == 0 and "2 of 3 localised" in capsys.readouterr().out
+    assert status == 0 and "3 of 4 localised" in capsys.readouterr().out
     folder = tmp_path / "run/localized/queries"
     rows = {row["name"]: row for row in csv.DictReader((folder / "poses.csv").read_text().splitlines())}
     assert {name: row["status"] for name, row in rows.items()} == {
         "0003.jpg": "localised", "sub/0006.jpg": "localised", "stranger.png": "failed",
+        "turned.png": "localised",
     }  # fmt: skip
     assert rows["stranger.png"]["qw"] == ""
     accuracy = json.loads((folder / "accuracy.json").read_text())
     for name in ("0003.jpg", "sub/0006.jpg"):
         assert accuracy[name]["rotation_deg"] < 0.3 and accuracy[name]["centre_percent"] < 2
     lines = [line.split() for line in (folder / "poses.txt").read_text().splitlines()]
-    assert [line[0] for line in lines] == ["0003.jpg", "stranger.png", "0006.jpg"] and {
+    assert [line[0] for line in lines] == ["0003.jpg", "stranger.png", "0006.jpg", "turned.png"] and {
         len(line) for line in lines
     } == {8}
     q = np.array([float(word) for word in lines[0][1:5]])
@@ -166,4 +169,4 @@ def test_rendered_scene_end_to_end(tmp_path, capsys):
     import pycolmap
 
     names = {image.name for image in pycolmap.Reconstruction(folder / "sparse/0").images.values()}
-    assert {"0003.jpg", "sub/0006.jpg"} <= names and len(names) == 10
+    assert {"0003.jpg", "sub/0006.jpg"} <= names and len(names) == 11
