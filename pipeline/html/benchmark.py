@@ -11,8 +11,10 @@ from typing import Any
 
 from desdis.errors import UserError, command
 from pipeline.html.figures import Figure, label
+from pipeline.protocols.tables import SHOWN
 
 _COLOURS = ["accent", "second", "third", "fourth", "fifth", "sixth"]
+FEW = 8  # methods whose names and lines two figures side by side have room for
 _CURVES = {
     "pose_curve": ("Model: share of pairs below an error", "degrees"),
     "stereo_curve": ("Two views: share of pairs below an error", "degrees"),
@@ -34,7 +36,7 @@ def write_benchmark_html(output: Path, result: dict[str, Any]) -> Path:
         curves={name: title for name, (title, _) in _CURVES.items()},
         ranking=_ranking(result),
         tables=[_table(scene, result["scores"]) for scene in result["scenes"]],
-        stages=_stages(result),
+        few=len(result["methods"]) <= FEW,
         links=[name for name in ("results.json", "results.md") if (output / name).exists()],
     )
     path = output / "benchmark.html"
@@ -70,7 +72,7 @@ def _ranking(result: dict[str, Any]) -> dict[str, Any]:
 
 def _table(scene: dict[str, Any], scores: dict[str, Any]) -> dict[str, Any]:
     """One scene: methods by scores, mean and spread over the seeds."""
-    names = [n for n in scene["score_names"] if any(n in row["scores"] for row in scene["rows"])]
+    names = [n for n in scene["score_names"] if n in SHOWN and any(n in row["scores"] for row in scene["rows"])]
     winners = {
         n: best({r["method"]: r["scores"].get(n, {}).get("mean") for r in scene["rows"]},
                 scores[n]["digits"], scores[n]["higher_is_better"])
@@ -118,19 +120,49 @@ def _against_time(result: dict[str, Any], score: str) -> Figure:
             continue
         seconds = sum(row["costs"].get("seconds") or 0.0 for row in rows)
         data.append({"type": "scatter", "mode": "markers+text", "x": [round(seconds, 3)], "y": [round(value, 5)],
-                     "text": [label(method)], "textposition": "top center", "name": label(method), "cliponaxis": False,
+                     "text": [label(method)], "name": label(method), "cliponaxis": False,
                      "marker": {"size": 12, "color": _colour(k), "symbol": _symbol(k)},
                      "hovertemplate": f"{label(method)}<br>%{{y:.4g}} in %{{x:.1f}} s<extra></extra>"})  # fmt: skip
     values = [trace["y"][0] for trace in data] or [0.0, 1.0]
     room = 0.18 * (max(values) - min(values) or abs(max(values)) or 1.0)
-    seconds = [trace["x"][0] for trace in data if trace["x"][0] > 0] or [1.0]
-    layout = {"height": 360, "hovermode": "closest",
+    logs = [math.log10(max(trace["x"][0], 1e-3)) for trace in data] or [0.0]
+    across, upright = (min(logs) - 0.12, max(logs) + 0.12), (min(values) - room, max(values) + 1.6 * room)
+    width, height = (1000, 460) if len(data) > FEW else (440, 360)  # pixels, as `row` of the page lays it out
+    points = [
+        (width * (x - across[0]) / (across[1] - across[0]), height * (y - upright[0]) / (upright[1] - upright[0]))
+        for x, y in zip(logs, values, strict=False)
+    ]
+    for trace, position in zip(data, label_positions(points, [trace["name"] for trace in data]), strict=True):
+        trace["textposition"] = position
+    layout = {"height": height, "hovermode": "closest",
               "xaxis": {"type": "log", "title": {"text": "seconds in all, over the same scenes"},
-                        "range": [math.log10(min(seconds)) - 0.12, math.log10(max(seconds)) + 0.12],
-                        "nticks": 6},
-              "yaxis": {"title": {"text": label(result["scores"][score]["label"])},
-                        "range": [min(values) - room, max(values) + 1.6 * room]}}  # fmt: skip
+                        "range": across, "nticks": 6},
+              "yaxis": {"title": {"text": label(result["scores"][score]["label"])}, "range": upright}}  # fmt: skip
     return {"data": data, "layout": layout}
+
+
+def label_positions(points: list[tuple[float, float]], names: list[str]) -> list[str]:
+    """Where plotly puts each point's name so that names cover each other and the points least; points are pixels, y
+    upwards. One after another takes the best place that is left."""
+    taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in points]
+    chosen = []
+    for (x, y), name in zip(points, names, strict=True):
+        width, height = 6.6 * len(name), 15
+        left = {"left": x - 9 - width, "center": x - width / 2, "right": x + 9}
+        low = {"top": y + 8, "middle": y - height / 2, "bottom": y - 8 - height}
+        boxes = {
+            f"{v} {h}": (left[h], low[v], left[h] + width, low[v] + height)
+            for h in ("center", "right", "left") for v in ("top", "bottom", "middle") if (h, v) != ("center", "middle")
+        }  # fmt: skip
+        best_place = min(boxes, key=lambda place: sum(_overlap(boxes[place], other) for other in taken))
+        taken.append(boxes[best_place])
+        chosen.append(best_place)
+    return chosen
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """Area that two boxes (left, low, right, high) share."""
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
 
 
 def _curve(result: dict[str, Any], name: str, unit: str) -> Figure | None:
@@ -149,7 +181,9 @@ def _curve(result: dict[str, Any], name: str, unit: str) -> Figure | None:
                      "hovertemplate": f"{label(method)}: %{{y:.1%}} within %{{x}} {unit}<extra></extra>"})  # fmt: skip
     if not data:
         return None
-    return {"data": data, "layout": {"height": 380, "showlegend": True, "xaxis": {"title": {"text": unit}, "dtick": 1},
+    height = 480 if len(data) > FEW else 380
+    return {"data": data, "layout": {
+            "height": height, "showlegend": True, "xaxis": {"title": {"text": unit}, "dtick": 1},
             "yaxis": {"tickformat": ".0%", "title": {"text": "share"}}}}  # fmt: skip
 
 
@@ -200,7 +234,7 @@ def _seconds(result: dict[str, Any], stages: list[str]) -> Figure:
                      "marker": {"color": _colour(k), "opacity": 1 if k < 6 else 0.5},
                      "hovertemplate": f"%{{y}}: {label(stage)} %{{x:.1f}} s<extra></extra>"})  # fmt: skip
     return {"data": data, "layout": {"barmode": "stack", "height": 120 + 34 * len(result["methods"]), "bargap": 0.35,
-            "showlegend": True, "xaxis": {"title": {"text": "seconds over all scenes, mean over seeds"}},
+            "showlegend": True, "xaxis": {"title": {"text": "seconds over all scenes, the least of the seeds"}},
             "yaxis": {"autorange": "reversed"}}}  # fmt: skip
 
 
@@ -212,7 +246,6 @@ def _symbol(k: int) -> str:
     return ("circle", "diamond", "square")[k // len(_COLOURS) % 3]
 
 
-@command
 @command
 def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments

@@ -263,12 +263,16 @@ def recall(errors: dict[str, Sequence[float]], last: float = 20) -> Figure:
 def cost(stages: dict[str, dict[str, Any]], key: str, unit: str, hover: str) -> Figure:
     """Seconds or memory of each stage, first stage on top."""
     names = list(stages)
-    trace = {"type": "bar", "orientation": "h", "x": [stages[n].get(key) for n in names], "y": names,
+    values = [stages[n].get(key) or 0.0 for n in names]
+    largest = max(values, default=0.0) or 1.0
+    digits = 1 if largest < 100 else 0
+    trace = {"type": "bar", "orientation": "h", "x": values, "y": names,
              "marker": {"color": ACCENT}, "hovertemplate": f"%{{y}}: {hover}<extra></extra>",
-             "text": [f"{stages[n].get(key) or 0:,.1f}" for n in names], "textposition": "outside",
+             "text": [f"{value:,.{digits}f}" for value in values], "textposition": "outside",
              "cliponaxis": False}  # fmt: skip
     return {"data": [trace], "layout": {"height": 60 + 34 * len(names), "bargap": 0.35,
-            "xaxis": {"title": {"text": unit}, "rangemode": "tozero"}, "yaxis": {"autorange": "reversed"}}}  # fmt: skip
+            "xaxis": {"title": {"text": unit}, "range": [0, 1.15 * largest]},  # room for the longest bar's label
+            "yaxis": {"autorange": "reversed"}}}  # fmt: skip
 
 
 def _names_axis(names: Sequence[str]) -> dict[str, Any]:

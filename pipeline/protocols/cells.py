@@ -9,13 +9,14 @@ import shutil
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.metrics import eth
-from pipeline.protocols.recipe import Benchmark, Method, Scene
+from pipeline.protocols.recipe import Benchmark, Method, Scene, weights_files
 from pipeline.workspace import Workspace, write_atomically
 
 _PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm")
@@ -44,6 +45,7 @@ class Cell:
     def hash(self, seed: int) -> str:
         """Of everything that decides the cell's result: another hash means that it must run again."""
         asked = [self.scene.model_dump(exclude={"methods"}), self.method.model_dump(), self.options(seed)]
+        asked.append({str(path): _sha256(path) for path in weights_files(self.options(seed))})
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     def options(self, seed: int) -> dict[str, Any]:
@@ -103,7 +105,9 @@ def _multiview(cell: Cell, seed: int) -> dict[str, Any]:
     from pipeline.run import run
 
     files = _files(cell)
-    report = run(Recipe.model_validate(cell.options(seed)), output=cell.run, overwrite=True, html=False, **files)
+    recipe = Recipe.model_validate(cell.options(seed))
+    detect, found = _detect(cell, recipe, files)
+    report = run(recipe, output=cell.run, overwrite=True, html=False, detect=detect, **files)
     work = Workspace(cell.run)
     result: dict[str, Any] = {"scores": _model_scores(report["models"], report["images"]["used"])}
     if report["accuracy"]:
@@ -116,9 +120,9 @@ def _multiview(cell: Cell, seed: int) -> dict[str, Any]:
         stereo, cost = work.measure(lambda: score_pairs(work.features, work.matches, pairs_of(reference), seed))
         result["scores"] |= stereo["scores"]
         result["stereo_curve"], result["stereo_pairs"] = stereo["curve"], stereo["pairs"]
-        result["stages"] = {"stereo": cost}
+        found = found | {"stereo": cost}
     result["orientation"] = report["orientation"]
-    return _finished(result, work, report["weights_sha256"])
+    return _finished(result | {"stages": found}, work, report["weights_sha256"])
 
 
 def _pairs(cell: Cell, seed: int, matched: bool) -> dict[str, Any]:
@@ -126,10 +130,10 @@ def _pairs(cell: Cell, seed: int, matched: bool) -> dict[str, Any]:
     from pipeline.protocols.stereo import score_pairs
 
     pairs = pose_pairs(Path(str(cell.scene.pairs)))
-    work = _match_only(cell, [pair.names for pair in pairs], matched)
+    work, found = _match_only(cell, [pair.names for pair in pairs], matched)
     stereo, cost = work.measure(lambda: score_pairs(work.features, work.matches, pairs, seed))
     result = {"scores": stereo["scores"], "stereo_curve": stereo["curve"], "stereo_pairs": stereo["pairs"]}
-    return _finished(result | {"stages": {"stereo": cost}}, work, None)
+    return _finished(result | {"stages": found | {"stereo": cost}}, work, None)
 
 
 def _planes(cell: Cell, seed: int, matched: bool) -> dict[str, Any]:
@@ -137,10 +141,10 @@ def _planes(cell: Cell, seed: int, matched: bool) -> dict[str, Any]:
     from pipeline.protocols.scenes import plane_pairs
 
     pairs = plane_pairs(Path(cell.scene.images), cell.scene.kind)
-    work = _match_only(cell, [pair.names for pair in pairs], matched)
+    work, found = _match_only(cell, [pair.names for pair in pairs], matched)
     planes, cost = work.measure(lambda: score_planes(work.features, work.matches, pairs, seed))
     result = {"scores": planes["scores"], "mma_curve": planes["curve"], "plane_pairs": planes["pairs"]}
-    return _finished(result | {"stages": {"homography": cost}}, work, None)
+    return _finished(result | {"stages": found | {"homography": cost}}, work, None)
 
 
 def _imc(cell: Cell, seed: int) -> dict[str, Any]:
@@ -152,20 +156,34 @@ def _imc(cell: Cell, seed: int) -> dict[str, Any]:
     return _finished(result, Workspace(cell.run), None)
 
 
-def _match_only(cell: Cell, pairs: list[tuple[str, str]], matched: bool) -> Workspace:
-    """Features and matches of a list of pairs, unless an earlier seed has them already."""
+def _match_only(
+    cell: Cell, pairs: list[tuple[str, str]], matched: bool
+) -> tuple[Workspace, dict[str, dict[str, float]]]:
+    """Features and matches of a list of pairs, unless an earlier seed has them already; and the cost of keypoints."""
     from pipeline.protocols.recipe import merged
     from pipeline.recipe import Recipe
     from pipeline.run import run
 
-    if matched:
-        return Workspace(cell.run)
     listed = cell.output / "scenes" / f"{cell.scene.name}-pairs.txt"
-    listed.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(listed, "\n".join(f"{a} {b}" for a, b in pairs))
-    recipe = merged(cell.options(0), {"pairs": {"name": "from_file", "file": str(listed)}})
-    run(Recipe.model_validate(recipe), Path(cell.scene.images), cell.run, overwrite=True, last="match")
-    return Workspace(cell.run)
+    recipe = Recipe.model_validate(merged(cell.options(0), {"pairs": {"name": "from_file", "file": str(listed)}}))
+    detect, found = _detect(cell, recipe, {"images": Path(cell.scene.images)})
+    if not matched:
+        listed.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(listed, "\n".join(f"{a} {b}" for a, b in pairs))
+        run(recipe, Path(cell.scene.images), cell.run, overwrite=True, last="match", detect=detect)
+    return Workspace(cell.run), found
+
+
+def _detect(cell: Cell, recipe: Any, files: dict[str, Any]) -> tuple[Any, dict[str, dict[str, float]]]:
+    """The keypoints that methods with this detector share, and their cost as a stage; none where it describes too."""
+    from pipeline.protocols.keypoints import shared_detector
+    from pipeline.recipe import WHOLE_IMAGE
+
+    if recipe.detector.name in WHOLE_IMAGE:
+        return None, {}
+    given = {key: files[key] for key in ("images", "cameras", "masks") if key in files}
+    detect, cost = shared_detector(recipe, cell.output / "keypoints" / cell.scene.name, **given)
+    return detect, {"detect": cost}
 
 
 def _colmap(cell: Cell, seed: int) -> dict[str, Any]:
@@ -253,9 +271,10 @@ def _finished(result: dict[str, Any], work: Workspace, weights_sha256: str | Non
     """The result with costs by stage, the number of keypoints and the mark of where they lie."""
     count, places = _keypoints(work.features)
     timings = {name: cost for name, cost in work.timings().items() if name not in ("evaluate", "report")}
+    given = result.get("stages", {})
     return result | {
         "scores": result["scores"] | {"keypoints": count},
-        "stages": timings | result.get("stages", {}),
+        "stages": {name: cost for name, cost in given.items() if name == "detect"} | timings | given,
         "places_sha256": places,
         "weights_sha256": weights_sha256,
     }
@@ -303,6 +322,12 @@ def _reference(path: Path, images: Path) -> Any:
     from datasets.scenes.reference import read_reference
 
     return read_reference(path, _names(images))
+
+
+@cache
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _names(images: Path) -> list[str]:

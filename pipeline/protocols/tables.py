@@ -72,7 +72,8 @@ SCORES: dict[str, Score] = {
 }
 # The score that a scene is summed up by: the first of these that it has.
 PRIMARY = ("maa_10", "imc_score", "stereo_maa_10", "mma", "points3D")
-_SHOWN = (
+# Columns of a scene's table; results.json has them all.
+SHOWN = (
     "maa_10", "maa_5", "auc_5", "median_pose_error_deg", "registered", "points3D", "mean_track_length",
     "stereo_maa_10", "stereo_maa_5", "stereo_auc_5", "stereo_auc_10", "stereo_auc_20", "stereo_precision",
     "stereo_matching_score", "imc_score", "bags_maa_10", "bags_maa_5", "bag5_maa_10", "bag10_maa_10", "bag25_maa_10",
@@ -289,7 +290,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def _scene_table(scene: dict[str, Any]) -> list[str]:
-    names = [name for name in _SHOWN if name in scene["score_names"]]
+    names = [name for name in SHOWN if name in scene["score_names"]]
     header = ["method", *(SCORES[name].label for name in names), "failures", "seconds", "peak MiB"]
     rows: list[list[Any]] = []
     spreads: list[list[float]] = []

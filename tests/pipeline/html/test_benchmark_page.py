@@ -68,3 +68,10 @@ def test_command(tmp_path, capsys):
     assert (tmp_path / "benchmark.html").is_file() and str(tmp_path) in capsys.readouterr().out
     assert benchmark.main([str(tmp_path / "none.json")]) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_names_of_points_that_lie_close_are_put_apart():
+    points = [(100, 100), (102, 101), (104, 99), (400, 300)]
+    positions = benchmark.label_positions(points, ["desdis-8", "desdis-16", "sift", "far"])
+    assert len(set(positions[:3])) == 3
+    assert positions[3] == positions[0] == "top center"
