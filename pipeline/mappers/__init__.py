@@ -28,7 +28,7 @@ class MapperOptions(BaseModel):
         default=30, ge=6, description="incremental: 2D-3D matches to register a photograph"
     )
     filter_max_reproj_error: float = Field(
-        default=4.0, gt=0, description="points with a larger error in pixels are dropped"
+        default=2.0, gt=0, description="points with a larger error in pixels are dropped"
     )
     robust_scale: float = Field(
         default=0.5, ge=0, description="pixels; Cauchy loss of a last bundle adjustment (0 = none)"

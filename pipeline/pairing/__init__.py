@@ -26,7 +26,7 @@ class PairsOptions(BaseModel):
     overlap: int = Field(default=10, ge=1, description="sequential: each photograph with its next so many")
     quadratic: bool = Field(default=True, description="sequential: also with those 1, 2, 4, 8, ... further on")
     loop_step: int = Field(
-        default=10, ge=0, description="sequential: every so many-th photograph with all such (0 = never)"
+        default=5, ge=0, description="sequential: every so many-th photograph with all such (0 = never)"
     )
     file: Path | None = Field(default=None, description="from_file: text file, two names a line")
     max_angle: float = Field(

@@ -28,7 +28,7 @@ class VerifyOptions(BaseModel):
         lt=1,
         description="1 - (inliers that random matches reach) / inliers; less is no verified pair",
     )
-    max_num_trials: int = Field(default=10000, ge=100, description="RANSAC trials")
+    max_num_trials: int = Field(default=3000, ge=100, description="RANSAC trials after which a pair is given up")
 
 
 def random_inliers(num_matches: int, longest_side: int, max_error: float) -> float:
@@ -101,10 +101,22 @@ def verify(
                         progress(len(pairs) - len(missing) + done)
 
 
+def inliers_needed(num_matches: int, longest_side: int, options: VerifyOptions) -> float:
+    """Inliers that a pair must have to be verified."""
+    above_chance = random_inliers(num_matches, longest_side, options.max_error) / (1 - options.min_confidence)
+    return max(options.min_num_inliers, above_chance)
+
+
 def two_view_geometry(camera1, points1, camera2, points2, indices, options: VerifyOptions, seed: int):
-    """pycolmap's two-view geometry of one pair; a pair no better than chance comes back DEGENERATE, without inliers."""
+    """pycolmap's two-view geometry of one pair; a pair no better than chance comes back DEGENERATE, without inliers.
+
+    Hopeless pairs are given up early: RANSAC ends when a geometry with as many inliers as the pair needs would have
+    been met (few matches need a large share of inliers, which few trials find), and after `max_num_trials` at the
+    latest; a pair with fewer matches than it needs inliers is not tried.
+    """
     import pycolmap
 
+    needed = inliers_needed(len(indices), _longest(camera1, camera2), options)
     settings = pycolmap.TwoViewGeometryOptions()
     settings.min_num_inliers = options.min_num_inliers
     settings.ransac.max_error = options.max_error
@@ -112,14 +124,11 @@ def two_view_geometry(camera1, points1, camera2, points2, indices, options: Veri
     settings.ransac.random_seed = seed
     rejected = pycolmap.TwoViewGeometry()
     rejected.config = pycolmap.TwoViewGeometryConfiguration.DEGENERATE
-    if len(indices) < options.min_num_inliers:
+    if len(indices) < needed:
         return rejected
+    settings.ransac.min_inlier_ratio = needed / len(indices)
     found = pycolmap.estimate_two_view_geometry(camera1, points1, camera2, points2, indices, settings)
-    inliers = len(found.inlier_matches)
-    sure = confidence(inliers, len(indices), _longest(camera1, camera2), options.max_error)
-    if inliers < options.min_num_inliers or sure < options.min_confidence:
-        return rejected
-    return found
+    return found if len(found.inlier_matches) >= needed else rejected
 
 
 def read_two_views(work: Workspace, options: VerifyOptions) -> list[TwoView]:
