@@ -191,6 +191,34 @@ def test_imc_has_every_pair_also_those_not_matched(tmp_path):
         assert set(file.keys()) == {"b-a", "c-a", "c-b"} and file["c-a"].shape == (2, 0)
 
 
+@pytest.mark.parametrize(
+    ("count", "size", "words"),
+    [
+        (40, 32, r"descriptors of 32 numbers; IMC takes 64 to 2048"),
+        (40, 4096, r"descriptors of 4096 numbers"),
+        (8001, 64, r"8001 keypoints in an image; IMC allows 8000"),
+        (2049, 64, None),
+    ],
+)
+def test_imc_limits(tmp_path, count, size, words):
+    from pipeline.files import features as files
+    from pipeline.types import Features
+
+    run = write_run(tmp_path, ("a.png", "b.png"), points=40)
+    reconstruct_database(run)
+    lafs = np.tile(np.array([[1, 0, 50], [0, 1, 50]], np.float32), (count, 1, 1))
+    described = {"oriented": np.zeros((count, size), np.float32)}
+    with files.appending(run.work.features, {}) as file:
+        files.write(file, "b.png", Features(lafs, np.zeros(count, np.float32), described, (WIDTH, HEIGHT)))
+    if words:
+        with pytest.raises(UserError, match=words):
+            export(run.work.output, "imc", tmp_path / "imc", scene="d/s")
+        assert not (tmp_path / "imc").exists()
+    else:
+        export(run.work.output, "imc", tmp_path / "imc", scene="d/s")
+        assert json.loads((tmp_path / "imc/config.json").read_text())[0]["config_common"]["num_keypoints"] == 8000
+
+
 # --- COLMAP ---------------------------------------------------------------------------------------------------------
 
 
@@ -345,6 +373,31 @@ def test_gaussian_splatting(run, tmp_path):
         assert camera.model.name == "PINHOLE" and pixels.shape[:2] == (camera.height, camera.width)
     assert model.num_points3D() > 100
     assert sorted(p.name for p in (tmp_path / "3dgs").iterdir()) == ["images", "sparse"]
+
+
+def test_gaussian_splatting_takes_the_distortion_out(tmp_path):
+    """Keypoints of the PINHOLE model are those of the run without their distortion."""
+    import pycolmap
+
+    run = reconstruct(write_run(tmp_path / "scene", ("a.png", "b.png", "c.png"), points=120))
+    model = pycolmap.Reconstruction(run.work.sparse / "0")
+    (camera_id,) = model.cameras
+    model.cameras[camera_id].model = pycolmap.CameraModelId.SIMPLE_RADIAL
+    model.cameras[camera_id].params = [FOCAL, WIDTH / 2 + 3.0, HEIGHT / 2 - 2.0, 0.08]
+    model.write(run.work.sparse / "0")
+    export(run.work.output, "3dgs", tmp_path / "3dgs")
+    made = pycolmap.Reconstruction(tmp_path / "3dgs/sparse/0")
+    theirs = {image.name: image for image in made.images.values()}
+    for image in model.images.values():
+        other = theirs[image.name]
+        camera = made.cameras[other.camera_id]
+        assert camera.model.name == "PINHOLE"
+        np.testing.assert_allclose(other.cam_from_world().matrix(), image.cam_from_world().matrix(), atol=1e-9)
+        stored, plain = (np.array([p.xy for p in i.points2D]) for i in (image, other))
+        rays = np.c_[model.cameras[image.camera_id].cam_from_img(stored), np.ones(len(stored))]
+        np.testing.assert_allclose(camera.img_from_cam(rays), plain, atol=1e-2)
+        assert np.abs(plain - stored).max() > 0.5
+        assert cv2.imread(str(tmp_path / "3dgs/images" / other.name)).shape[:2] == (camera.height, camera.width)
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
