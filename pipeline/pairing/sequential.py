@@ -6,8 +6,8 @@ from itertools import combinations
 
 def sequential(names: list[str], overlap: int, quadratic: bool = True, loop_step: int = 0) -> list[tuple[str, str]]:
     """Each name with its next `overlap`, with those 2^k further on (COLMAP's quadratic overlap), and every
-    `loop_step`-th with all other such, which closes loops: half the overlap, so that of two passes by one place two such
-    photographs are no further apart than neighbours that match. Numbers in names count as numbers: 2 before 10."""
+    `loop_step`-th with all other such, which closes loops: half the overlap, so that of two passes by one place two
+    such photographs are no further apart than neighbours that match. Numbers in names count as numbers: 2 before 10."""
     ordered = sorted(names, key=_natural)
     steps = set(range(1, overlap + 1))
     if quadratic:

@@ -14,7 +14,7 @@ def pair(inliers: int, outliers: int, seed: int):
     points = rng.uniform([-2, -1.2, 5], [2, 1.2, 9], (4 * inliers, 3))
     turn = pycolmap.Rotation3d(np.array([0.0, 0.2, 0.02])).matrix()
     seen = [1100 * x[:, :2] / x[:, 2:] + [480, 270] for x in (points, points @ turn.T + [-1.4, 0.1, 0.2])]
-    inside = np.all([((0 < x) & (x < SIZE)).all(axis=1) for x in seen], axis=0)
+    inside = np.all([((x > 0) & (x < SIZE)).all(axis=1) for x in seen], axis=0)
     first, second = (np.vstack([x[inside][:inliers], rng.random((outliers, 2)) * SIZE]) for x in seen)
     assert len(first) == inliers + outliers
     return camera, first, camera, second, np.stack([np.arange(len(first))] * 2, axis=1).astype(np.int32)
