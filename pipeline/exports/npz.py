@@ -18,6 +18,8 @@ def write(run: FinishedRun, folder: Path, options: ExportOptions) -> str:
         target = folder / "features" / f"{name}.npz"
         target.parent.mkdir(parents=True, exist_ok=True)
         described = {f"descriptors_{orientation}": array for orientation, array in features.descriptors.items()}
+        if next(iter(described)) == "descriptors_upright":
+            described.pop("descriptors_oriented", None)  # of the strongest keypoints alone: by it the run chose upright
         np.savez(
             target,
             keypoints=features.keypoints,
