@@ -8,6 +8,7 @@ import yaml
 
 from datasets.scenes.rendered import render_scene
 from pipeline.benchmark import main
+from pipeline.metrics.eth import COLUMNS
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,28 @@ def config(path: Path, scene: Path, **changes) -> Path:
     return path
 
 
+def eth_row(run: Path) -> dict:
+    """The local-feature-evaluation row counted once more, from the model and the database on disk."""
+    import pycolmap
+
+    model = pycolmap.Reconstruction(run / "sparse" / "0")
+    tracks = [point.track.length() for point in model.points3D.values()]
+    errors = [point.error for point in model.points3D.values()]
+    with pycolmap.Database.open(run / "database.db") as database:
+        inliers = [len(g.inlier_matches) for g in database.read_two_view_geometries()[1]]
+    accuracy = json.loads((run / "report.json").read_text())["accuracy"]
+    registered = model.num_reg_images()
+    counted = [4, registered, len(tracks), sum(tracks)]
+    means = [sum(tracks) / len(tracks), sum(tracks) / registered]
+    error = pytest.approx(sum(errors) / len(errors))  # of points, as COLMAP's model_analyzer prints it
+    pose = [accuracy["centre_mean"], accuracy["centre_median"]]
+    verified = [sum(n > 0 for n in inliers), sum(inliers)]
+    values = ["render", "rootsift", *counted, *map(pytest.approx, means), error, None, None, None, *pose, *verified]
+    return dict(zip(COLUMNS, values, strict=True))
+
+
 def test_whole_run_and_resume(scene, tmp_path, capsys):
-    out, path = tmp_path / "out", config(tmp_path / "b.yaml", scene)
+    out, path = tmp_path / "out", config(tmp_path / "b.yaml", scene, eth=True)
     arguments = ["--config", str(path), "--output", str(out)]
     assert main(arguments) == 0
     text = capsys.readouterr().out
@@ -59,6 +80,9 @@ def test_whole_run_and_resume(scene, tmp_path, capsys):
     reason = "there is no ../shared/weights/no.pth"
     assert result["left_out"] == [{"what": "method", "name": "absent", "reason": reason}]
     assert "| rootsift | **" in text and "1 of 1" in text
+
+    assert result["eth"][0] == eth_row(out / "runs" / "render" / "rootsift")
+    assert result["eth"][1]["# Reg. Images"] == 0
 
     stamps = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/*/*.json")}
     assert len(stamps) == 2
