@@ -37,13 +37,13 @@ def report(
     verified = [view for view in two_views if len(view.inliers)]
     stages: dict[str, dict[str, Any]] = {name: dict(cost) for name, cost in work.timings().items()}
     what = {
-        "survey": f"{len(names)} photographs, {len(survey.cameras)} cameras",
+        "survey": f"{len(names)} photographs, {_counted(len(survey.cameras), 'camera')}",
         "extract": f"{sum(keypoints.values())} keypoints",
         "pair": f"{len(two_views)} pairs ({recipe.pairs.name})",
         "orient": orientation["decision"],
         "match": f"{sum(view.num_matches for view in two_views)} matches",
         "verify": f"{len(verified)} pairs verified, {sum(len(v.inliers) for v in verified)} inliers",
-        "reconstruct": f"{len(models)} models, {len(registered)} photographs",
+        "reconstruct": f"{_counted(len(models), 'model')}, {len(registered)} photographs",
         "evaluate": "" if accuracy is None else f"{accuracy['pairs']} pairs against the reference",
     }
     for name, text in what.items():
@@ -124,3 +124,7 @@ def _graph(graph: nx.Graph, two_views: list[TwoView]) -> dict[str, Any]:
             for view in two_views
         ],
     }
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
