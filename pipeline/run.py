@@ -70,6 +70,8 @@ def run(
         raise UserError(f"{images}: {len(survey.photos)} photographs can be used and at least two are needed")
     names = [photo.name for photo in survey.photos]
     known = read_reference(reference, names) if reference else None
+    if known is not None and len(known.poses) < 2:
+        raise UserError(f"{reference}: a pose of one of the photographs only; two are needed to compare anything")
 
     work.plan(_stage_options(recipe, survey, reference), overwrite)
     work.record("survey", cost)

@@ -166,3 +166,14 @@ def test_exit_codes(tmp_path, capsys):
     assert run_reconstruction.main(["--images", str(tmp_path), "detector.max_keypoint=3"]) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 2 and "max_keypoints" in error[1]
+
+
+@pytest.mark.parametrize(("kept", "words"), [(1, "one of the photographs only"), (0, "belongs to other photographs")])
+def test_a_reference_that_does_not_fit_is_refused_before_anything_runs(rendered_scene, tmp_path, kept, words):
+    (tmp_path / "truth").mkdir()
+    for k, path in enumerate(sorted((rendered_scene / "cameras").iterdir())):
+        shutil.copy(path, tmp_path / "truth" / (path.name if k < kept else f"other-{path.name}"))
+    with pytest.raises(UserError, match=words) as error:
+        run(load_recipe(None, SMALL), rendered_scene / "images", tmp_path / "out", reference=tmp_path / "truth")
+    assert str(tmp_path / "truth") in str(error.value)
+    assert not (tmp_path / "out" / "features.h5").exists()
