@@ -11,7 +11,7 @@ import yaml
 from datasets.scenes.imc import pair_key
 from datasets.scenes.rendered import render_scene
 from desdis.errors import UserError
-from pipeline.protocols.imc import match_scene, pose_from_matches, score_scene
+from pipeline.protocols.imc import _check_category, match_scene, pose_from_matches, score_scene
 from pipeline.protocols.recipe import ImcOptions
 from pipeline.recipe import Recipe
 from pipeline.tune import main as tune
@@ -68,6 +68,22 @@ def test_the_categories_are_enforced(root, tmp_path):
         match_scene(root, recipe, ImcOptions(), tmp_path / "run")
 
 
+def test_an_image_beyond_its_category_is_named(root, tmp_path):
+    """A recipe that gives a place several descriptions has more of them than places."""
+    recipe = RECIPE | {"orientation": "oriented"}
+    match_scene(root, Recipe.model_validate(recipe), ImcOptions(), tmp_path / "run")
+    features = tmp_path / "run" / "features.h5"
+    with h5py.File(features) as file:
+        counts = {name: len(file[name]["keypoints"]) for name in file}
+    least = min(counts.values())
+    _check_category(features, max(counts.values()))
+    with pytest.raises(
+        UserError, match=rf"\d keypoints, the category allows {least - 1}; .*orientation=upright"
+    ) as error:
+        _check_category(features, least - 1)
+    assert str(error.value).split(":")[0] in counts
+
+
 def test_missing_bags_are_named(root, tmp_path):
     options = ImcOptions(tasks=("multiview",), bags=(25,))
     with pytest.raises(UserError, match="no bag of size 25"):
@@ -97,3 +113,5 @@ def test_tuning_on_validation_scenes_only(root, tmp_path, capsys):
     test_scene.mkdir()
     assert tune(["--config", str(config("b.yaml", test_scene)), *arguments]) == 2
     assert "not a validation scene" in capsys.readouterr().err
+    assert tune(["--config", str(config("c.yaml", tmp_path / "nowhere" / "reichstag")), *arguments]) == 2
+    assert "no scene of kind imc is there to tune on" in capsys.readouterr().err
