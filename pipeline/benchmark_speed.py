@@ -15,7 +15,7 @@ from pathlib import Path
 
 from desdis.errors import UserError, command
 
-PARTS = ("describe", "patches", "match", "features", "runs", "growth")
+PARTS = ("describe", "patches", "match", "features", "runs", "growth", "stages")
 SETTINGS = ((1536, 8000), (1024, 2048))  # long side in pixels, keypoints
 
 
@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--photographs", type=int, default=3, help="taken from the first --images for single timings (3)")
     made.add_argument("--run-rounds", type=int, default=2, help="turns of whole runs (2)")
     made.add_argument("--growth", type=int, nargs="+", default=[32, 128, 512], help="numbers of photographs")
+    made.add_argument("--stages", type=int, nargs="+", default=[10, 30, 108], help="numbers of photographs")
     made.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads of everybody (all cores)")
     made.add_argument("--output", type=Path, help="markdown file to write")
     return made
@@ -78,8 +79,6 @@ def sections(args: argparse.Namespace) -> Iterator[str]:
         for k, images in enumerate(args.images):
             keypoints = budgets[k] if k < len(budgets) else 8000
             recipes = {f"ours, {name_of(file)}": [f"descriptor.weights={file}"] for file in weights}
-            recipes |= {f"ours, {name_of(weights[0])}, upright": [f"descriptor.weights={weights[0]}",
-                                                                  "orientation=upright"]}  # fmt: skip
             reference = args.reference if k == 0 else None
             yield f"## Whole run: {images.parent.name}/{images.name}, {keypoints:,} keypoints\n\n" + compare(
                 images, reference, keypoints, recipes, args.run_rounds, args.threads
@@ -89,6 +88,14 @@ def sections(args: argparse.Namespace) -> Iterator[str]:
 
         yield "## Growth with the number of photographs (512 pixels, 1,024 keypoints)\n\n" + scaling(
             args.images[0], args.growth, [f"descriptor.weights={weights[0]}"], args.threads
+        )
+
+    if "stages" in args.only:
+        from pipeline.speed.whole import stages_by_count
+
+        keypoints = args.keypoints[0] if args.keypoints else 8000
+        yield f"## Where the time goes: {keypoints:,} keypoints, all pairs\n\n" + stages_by_count(
+            args.images[0], args.stages, keypoints, [f"descriptor.weights={weights[0]}"], args.threads
         )
 
 
@@ -101,7 +108,7 @@ def of_photographs(
     import desdis
     from pipeline.speed.describing import cutting, detect
     from pipeline.speed.extracting import extracting
-    from pipeline.speed.matching import matching
+    from pipeline.speed.matching import matching, matching_stages
 
     what = f"{side:,} pixels, {keypoints:,} keypoints"
     greys = [cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) for rgb in photographs]
@@ -112,6 +119,9 @@ def of_photographs(
         sets = [describer.describe(grey, detect(grey, keypoints)) for grey in (greys[0], greys[1], greys[-1])]
         yield f"## Matching, neighbouring photographs: {what}\n\n" + matching(sets[0], sets[1], args.rounds)
         yield f"## Matching, distant photographs: {what}\n\n" + matching(sets[0], sets[2], args.rounds)
+        yield f"## Matching, from file to file: {what}\n\n" + matching_stages(
+            greys, keypoints, describer, args.threads, args.rounds
+        )
     if "features" in args.only:
         describers = {f"ours, {name_of(file)}": desdis.load(file, device="cpu") for file in weights}
         yield f"## Features of a photograph, all in: {what}\n\n" + extracting(

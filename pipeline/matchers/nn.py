@@ -67,11 +67,12 @@ def nearest(
         raise ValueError("descriptors must be finite rows of unit length")
     groups = max(2, min(GROUPS, len(base)))
     padded = torch.nn.functional.pad(base, (0, 0, 0, -len(base) % groups))
-    coarse_base = padded.to(coarse_type(base.device)[0]).T
+    dtype, error = coarse_type(base.device)
+    coarse_base = padded.to(dtype).T
+    products = base.new_empty((min(options.block, len(queries)), len(padded)), dtype=dtype)
     found = []
     for part in queries.split(options.block):
-        dtype, error = coarse_type(part.device)
-        coarse = part.to(dtype) @ coarse_base
+        coarse = torch.mm(part.to(dtype), coarse_base, out=products[: len(part)])
         row, column = candidates(coarse, groups, error + off, max_ratio, options.max_distance)
         if len(row) > CROWDED * len(part):  # descriptors so alike that the coarse product cannot tell them apart
             row, column = candidates(part @ padded.T, groups, FLOAT_ERROR + off, max_ratio, options.max_distance)

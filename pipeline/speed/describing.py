@@ -145,9 +145,10 @@ def cutting(photographs: list[np.ndarray], keypoints: int, rounds: int) -> str:
     return timing_table(contenders, timings, "kornia extract_patches_from_pyramid", "patch")
 
 
-def detect(grey: np.ndarray, keypoints: int) -> np.ndarray:
-    """(N, 2, 3) frames of our detector's defaults."""
+def detect(grey: np.ndarray, keypoints: int, orientations: int = 2) -> np.ndarray:
+    """(N, 2, 3) frames of our detector's defaults, at most so many orientations a place."""
     from pipeline.detectors.dog import Dog
     from pipeline.types import Image
 
-    return Dog(Dog.Options(), keypoints).detect(Image(grey, np.repeat(grey[..., None], 3, axis=2))).lafs
+    image = Image(grey, np.repeat(grey[..., None], 3, axis=2))
+    return Dog(Dog.Options(max_orientations=orientations), keypoints).detect(image).lafs

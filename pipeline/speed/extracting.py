@@ -10,7 +10,7 @@ import numpy as np
 
 from desdis.errors import UserError
 from pipeline.speed.timing import Contender, interleaved, timing_table
-from pipeline.types import Image
+from pipeline.types import Image, Photo
 
 
 def extracting(
@@ -20,20 +20,19 @@ def extracting(
     import pycolmap
 
     from pipeline.detectors.dog import Dog
-    from pipeline.stages.extract import upright
+    from pipeline.stages.extract import describe_detected
 
     images = [Image(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), rgb) for rgb in photographs]
     dog = Dog(Dog.Options(), keypoints)
 
-    def ours(describer: Any, both: bool) -> Callable[[], int]:
+    def ours(describer: Any, ways: tuple[str, ...]) -> Callable[[], int]:
         def call() -> int:
             count = 0
             for image in images:
-                lafs = dog.detect(image).lafs
-                describer.describe(image.grey, upright(lafs))
-                if both:
-                    describer.describe(image.grey, lafs)
-                count += len(lafs)
+                height, width = image.grey.shape
+                photo = Photo("", Path(), width, height, 1)
+                features = describe_detected(photo, image, dog.detect(image), describer.describe, ways)
+                count += len(features.lafs)
             return count
 
         return call
@@ -50,8 +49,9 @@ def extracting(
         "our detector alone": lambda: sum(len(dog.detect(image).lafs) for image in images),
     }
     for name, describer in describers.items():
-        calls[f"{name}, one orientation"] = ours(describer, both=False)
-        calls[f"{name}, both orientations"] = ours(describer, both=True)
+        calls[name] = ours(describer, ("upright", "probe"))
+    name, describer = next(iter(describers.items()))
+    calls[f"{name}, both ways"] = ours(describer, ("oriented", "upright"))
     calls |= _whole_image_peers(images, keypoints, peers)
     counts: dict[str, int] = {}
 

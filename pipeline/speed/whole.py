@@ -19,7 +19,7 @@ import numpy as np
 
 from pipeline.speed.timing import table
 
-STAGES = ("extract", "match", "verify", "reconstruct")
+STAGES = ("extract", "orient", "match", "verify", "reconstruct")
 ROOT = Path(__file__).parents[2]
 
 
@@ -51,6 +51,24 @@ def compare(images: Path, reference: Path | None, keypoints: int, recipes: dict[
         "points", "track", "error px", "mAA(10°) / median",
     ]  # fmt: skip
     return table(header, rows) + "\n\npycolmap verifies while it matches: both are in its match seconds."
+
+
+def stages_by_count(images: Path, counts: list[int], keypoints: int, words: list[str], threads: int) -> str:
+    """Seconds of each stage for the first `count` photographs, all pairs."""
+    files = sorted(p for p in images.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for count in (c for c in counts if c <= len(files)):
+            folder = Path(scratch) / str(count)
+            folder.mkdir()
+            for file in files[:count]:
+                (folder / file.name).symlink_to(file.resolve())
+            result = child("ours", folder, words, keypoints, threads, None)
+            total = sum(result["stages"].values())
+            shares = [result["stages"].get(stage, 0.0) for stage in STAGES]
+            rows.append([str(count), *(f"{s:.1f} ({s / total:.0%})" for s in shares), f"{total:.1f}",
+                         f"{result['registered']}"])  # fmt: skip
+    return table(["photographs", *(f"{stage} s" for stage in STAGES), "all stages s", "registered"], rows)
 
 
 def scaling(images: Path, counts: list[int], words: list[str], threads: int) -> str:

@@ -59,7 +59,7 @@ def test_every_matcher_is_asked_the_same():
     d0 = rng.standard_normal((200, 128)).astype(np.float32)
     d1 = (d0[rng.permutation(200)] + 0.4 * rng.standard_normal((200, 128))).astype(np.float32)
     d0, d1 = (d / np.linalg.norm(d, axis=1, keepdims=True) for d in (d0, d1))
-    expected = set(map(tuple, match(d0, d1, MatcherOptions()).indices.tolist()))
+    expected = set(map(tuple, match(d0, d1, MatcherOptions(max_ratio=matching.RATIO)).indices.tolist()))
     assert len(expected) > 50
     for name, method in matching._methods(d0, d1).items():
         assert method() == expected, name
