@@ -16,6 +16,8 @@ import pycolmap
 from pipeline.mappers import MapperOptions, MappingTask, Progress
 from pipeline.mappers.models import score, write_largest_first
 
+_LARGE_GROWTH = 1.3  # growth between global adjustments of large collections: half the time of COLMAP's 1.1, same model
+
 
 def incremental(task: MappingTask, options: MapperOptions, progress: Progress) -> list[str]:
     """Models under task.output, largest first; returns notes for the report.
@@ -103,6 +105,8 @@ def _map_once(
     settings.mapper.abs_pose_min_num_inliers = options.abs_pose_min_num_inliers
     settings.mapper.filter_max_reproj_error = options.filter_max_reproj_error
     settings.triangulation.ignore_two_view_tracks = task.num_images > 2 and not options.two_view_points
+    if task.num_images > options.attempts_max_images:
+        settings.ba_global_frames_ratio = settings.ba_global_points_ratio = _LARGE_GROWTH
     if start:
         settings.init_image_id1, settings.init_image_id2 = start
         settings.init_num_trials = 2  # an unsuitable pair stays unsuitable
