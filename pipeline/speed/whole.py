@@ -53,22 +53,38 @@ def compare(images: Path, reference: Path | None, keypoints: int, recipes: dict[
     return table(header, rows) + "\n\npycolmap verifies while it matches: both are in its match seconds."
 
 
+SEQUENTIAL = ("pairs.name=sequential", "pairs.overlap=5", "pairs.quadratic=false", "pairs.loop_step=0")
+
+
 def stages_by_count(images: Path, counts: list[int], keypoints: int, words: list[str], threads: int) -> str:
-    """Seconds of each stage for the first `count` photographs, all pairs."""
-    files = sorted(p for p in images.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    """Seconds of each stage for the first `count` photographs, all pairs; for more than there are, the photographs of
+    `scaling`, whole runs."""
+    files = photographs_of(images)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
-        for count in (c for c in counts if c <= len(files)):
-            folder = Path(scratch) / str(count)
-            folder.mkdir()
-            for file in files[:count]:
-                (folder / file.name).symlink_to(file.resolve())
-            result = child("ours", folder, words, keypoints, threads, None)
-            total = sum(result["stages"].values())
-            shares = [result["stages"].get(stage, 0.0) for stage in STAGES]
-            rows.append([str(count), *(f"{s:.1f} ({s / total:.0%})" for s in shares), f"{total:.1f}",
-                         f"{result['registered']}"])  # fmt: skip
-    return table(["photographs", *(f"{stage} s" for stage in STAGES), "all stages s", "registered"], rows)
+        for count in counts:
+            folder, name, more = Path(scratch) / str(count), f"{count}, all pairs", words
+            budget = keypoints
+            if count > len(files):
+                repeat_with_jitter(images, count, folder)
+                name, more, budget = f"{count}, repeated, each with its next five", [*words, *SEQUENTIAL], 1024
+            else:
+                folder.mkdir()
+                for file in files[:count]:
+                    (folder / file.name).symlink_to(file.resolve())
+            result = child("ours", folder, more, budget, threads, None)
+            seconds = result["stages"]
+            total = sum(seconds.values())
+            shown = [*(seconds.get(stage, 0.0) for stage in STAGES)]
+            shown.append(total - sum(shown))
+            rows.append([name, *(f"{s:.1f} ({s / total:.0%})" for s in shown), f"{total:.1f}",
+                         str(result["registered"])])  # fmt: skip
+    header = ["photographs", *(f"{stage} s" for stage in STAGES), "others s", "all stages s", "registered"]
+    return table(header, rows)
+
+
+def photographs_of(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
 
 
 def scaling(images: Path, counts: list[int], words: list[str], threads: int) -> str:
@@ -78,8 +94,7 @@ def scaling(images: Path, counts: list[int], words: list[str], threads: int) -> 
         for count in counts:
             folder = Path(scratch) / str(count)
             repeat_with_jitter(images, count, folder)
-            sequential = ["pairs.name=sequential", "pairs.overlap=5", "pairs.quadratic=false", "pairs.loop_step=0"]
-            result = child("ours", folder, [*words, *sequential], 1024, threads, None, last="match")
+            result = child("ours", folder, [*words, *SEQUENTIAL], 1024, threads, None, last="match")
             stages, memory = result["stages"], result["memory"]
             seconds.append([stages["extract"], stages["match"]])
             rows.append(
@@ -100,7 +115,7 @@ def repeat_with_jitter(images: Path, count: int, folder: Path, side: int = 512, 
     import cv2
 
     rng = np.random.default_rng(seed)
-    files = sorted(p for p in images.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    files = photographs_of(images)
     folder.mkdir(parents=True)
     for k in range(count):
         bgr = cv2.imread(str(files[k % len(files)]))
@@ -178,11 +193,7 @@ def quality(args: argparse.Namespace) -> dict[str, Any]:
     from pipeline.mappers.models import read_models, read_poses
     from pipeline.stages.evaluate import evaluate
 
-    names = sorted(
-        path.relative_to(args.images).as_posix()
-        for path in args.images.rglob("*")
-        if path.suffix.lower() in (".jpg", ".jpeg", ".png")
-    )
+    names = [path.relative_to(args.images).as_posix() for path in photographs_of(args.images)]
     models = read_models(args.output / "sparse") if (args.output / "sparse").exists() else []
     result: dict[str, Any] = {"images": len(names), "registered": 0, "points": 0, "track": 0.0, "error_px": 0.0}
     if models:
