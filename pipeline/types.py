@@ -1,6 +1,7 @@
 """The small things that travel between the rooms. Pixels follow COLMAP: the top-left pixel's centre is (0.5, 0.5)."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ class Features:
         """(N, 2) float32 centres, COLMAP convention."""
         return self.lafs[:, :, 2]
 
-    @property
+    @cached_property
     def places(self) -> np.ndarray:
         """(N,) rows of the first frame at each frame's place."""
         return places(self.lafs)
