@@ -14,7 +14,7 @@ class DesDis:
         magnification: float = Field(default=9.0, gt=0, le=64, description="patch half-width in sigmas of the frame")
         runtime: Literal["auto", "torch", "onnx", "bf16"] = Field(default="auto", description="how the network is run")
 
-    max_ratio = 0.86
+    max_ratio = 0.9
 
     def __init__(self, options: Options, weights: str | None = None, device: str = "cpu"):
         import desdis

@@ -17,7 +17,7 @@ class MatcherOptions(BaseModel):
         gt=0,
         le=1,
         description="nearest distance at most this times the second nearest's, both ways; 1: no test; "
-        "default: what suits the descriptor (DesDis 0.86, RootSIFT 0.8)",
+        "default: what suits the descriptor (DesDis 0.9, RootSIFT 0.8)",
     )
     max_distance: float = Field(
         default=2.0, gt=0, le=2, description="largest distance of unit descriptors; 2: no limit"
