@@ -45,7 +45,7 @@ class Cell:
     def hash(self, seed: int) -> str:
         """Of everything that decides the cell's result: another hash means that it must run again."""
         asked = [self.scene.model_dump(exclude={"methods"}), self.method.model_dump(), self.options(seed)]
-        asked.append({str(path): _sha256(path) for path in weights_files(self.options(seed))})
+        asked.append([_sha256(path) for path in weights_files(self.options(seed))])
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     def options(self, seed: int) -> dict[str, Any]:

@@ -244,8 +244,11 @@ def _notes(
     """What a reader must know: cells that were not run, and whether equal detectors gave equal keypoints."""
     notes = []
     for scene in scenes:
+        never = [row["method"] for row in scene["rows"] if not row["cells"]]
+        if never:
+            notes.append(f"{scene['name']}: not run with {', '.join(never)}")
         for row in scene["rows"]:
-            if row["not_run"]:
+            if row["cells"] and row["not_run"]:
                 notes.append(f"{scene['name']} / {row['method']}: seeds {row['not_run']} were not run")
     detectors = {m.name: repr(sorted(m.recipe.get("detector", {}).items())) for m in benchmark.methods}
     for scene in benchmark.scenes:

@@ -60,7 +60,9 @@ def test_a_failure_counts_with_the_worst_value(result):
 def test_what_was_not_run_or_left_out_is_named(result):
     assert row(result, "p", "b")["not_run"] == [0, 1] and row(result, "p", "b")["scores"] == {}
     assert result["left_out"][0]["name"] == "c" and "c" not in result["methods"]
-    assert "p / b: seeds [0, 1] were not run" in result["notes"]
+    assert "p: not run with b" in result["notes"]
+    partly = results(BENCHMARK, CELLS[1:], [], {})
+    assert "s / a: seeds [0] were not run" in partly["notes"]
     assert all(r["method"] != "colmap" for s in result["scenes"] if s["name"] == "p" for r in s["rows"])
 
 
