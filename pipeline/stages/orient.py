@@ -23,8 +23,8 @@ PROBE = 512  # keypoints of a photograph that are compared
 # Of 400 pairs of unrelated photographs (validation places) probes gave 1 match on average, 8 at most, either way.
 EVIDENCE = 10  # matches from which a pair says something
 TURNED = 20  # matches oriented, and twice those upright: a pair that upright frames would lose
-# Best of both ways over upright, in a photograph and in all: level validation places reach 1.10 and 1.02; one photograph
-# among them turned by 30 degrees 1.18 and more, by a quarter 5.
+# Best of both ways over upright, in a photograph and in all: level validation places reach 1.10 and 1.02; one
+# photograph among them turned by 30 degrees 1.18 and more, by a quarter 5.
 LOSS, LOSS_IN_ALL = 1.15, 1.05
 SLACK = 5  # matches of a photograph by which the better way may be ahead by chance
 ALL_PAIRS = 1000  # so many are all looked at; of more, those that tell something about a photograph
