@@ -70,7 +70,8 @@ class Cell:
 
 
 def run_cell(cell: Cell, seeds: list[int]) -> None:
-    """Run the seeds; an exception of one is written down as its failure and the next one goes on."""
+    """Run the seeds, from nothing; an exception of one is written down as its failure and the next one goes on."""
+    shutil.rmtree(cell.run, ignore_errors=True)  # an older one may be of other weights or defaults
     matched = False  # a scene of pairs is matched once; only the robust estimation depends on the seed
     for seed in seeds:
         try:
