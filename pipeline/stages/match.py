@@ -1,7 +1,7 @@
 """Stage 5: descriptors to matches. In: features.h5 and the pairs. Out: matches.h5, one item a pair.
 
 Where features were described in both orientations, each pair is matched in both and keeps the one with more matches:
-the ratio test makes wrong frames lose nearly all of theirs, so the count decides safely before any geometry.
+the ratio test makes wrong frames lose nearly all of theirs. Where the counts are alike, inliers decide.
 """
 
 from collections import Counter
@@ -51,13 +51,28 @@ def match(
 
 
 def best_orientation(first: Features, second: Features, match_descriptors: MatchDescriptors) -> Matches:
-    """Matches in the orientation that both photographs have and that gives more of them."""
-    candidates = []
+    """Matches in the orientation that both photographs have and that gives more of them; where the counts are within a
+    factor of two, in the one with more epipolar inliers."""
+    candidates: list[Matches] = []
     for orientation in first.descriptors:
         if orientation in second.descriptors:
             found = match_descriptors(first.descriptors[orientation], second.descriptors[orientation])
             candidates.append(Matches(*_one_match_a_place(first, second, *found), orientation))
-    return max(candidates, key=lambda matches: len(matches.indices))
+    counts = [len(matches.indices) for matches in candidates]
+    if len(candidates) > 1 and max(counts) <= 2 * min(counts):
+        counts = [_epipolar_inliers(first, second, matches) for matches in candidates]
+    return candidates[int(np.argmax(counts))]
+
+
+def _epipolar_inliers(first: Features, second: Features, matches: Matches) -> int:
+    """How many matches agree with one fundamental matrix; a quick look (OpenCV's MAGSAC++, seeded), no verification."""
+    import cv2
+
+    if len(matches.indices) < 8:
+        return 0
+    a, b = (x.keypoints[matches.indices[:, side]].astype(np.float64) for side, x in enumerate((first, second)))
+    _, mask = cv2.findFundamentalMat(a, b, cv2.USAC_MAGSAC, 1.5, 0.999, 1000)
+    return 0 if mask is None else int(np.count_nonzero(mask))
 
 
 def _one_match_a_place(

@@ -46,3 +46,18 @@ def test_a_place_keeps_its_best_match():
     second = features({"oriented": E})
     matches = best_orientation(first, second, nearest)
     assert sorted(matches.indices.tolist()) == [[0, 0], [2, 2], [3, 3]]
+
+
+def test_where_counts_are_alike_the_inliers_decide():
+    rng = np.random.default_rng(0)
+    points = rng.uniform([-2, -2, 4], [2, 2, 8], (50, 3))
+    one_hot = np.eye(50)
+    right = np.where(np.arange(50)[:, None] < 40, one_hot, 0)  # 40 matches of the same points
+    wrong = one_hot[rng.permutation(50)]  # 50 matches of others
+    first = features({"oriented": right.tolist(), "upright": one_hot.tolist()})
+    second = features({"oriented": right.tolist(), "upright": wrong.tolist()})
+    for photo, centre in ((first, [0, 0, 0]), (second, [1, 0.2, 0])):
+        seen = points - centre
+        photo.lafs[:, :, 2] = 600 * seen[:, :2] / seen[:, 2:] + 300
+    found = best_orientation(first, second, nearest)
+    assert found.orientation == "oriented" and len(found.indices) == 40
