@@ -127,10 +127,10 @@ def _multiview(cell: Cell, seed: int) -> dict[str, Any]:
 
 
 def _pairs(cell: Cell, seed: int, matched: bool) -> dict[str, Any]:
-    from pipeline.protocols.scenes import pose_pairs
+    from pipeline.protocols.scenes import pose_pairs, under_kept_names
     from pipeline.protocols.stereo import score_pairs
 
-    pairs = pose_pairs(Path(str(cell.scene.pairs)))
+    pairs = under_kept_names(pose_pairs(Path(str(cell.scene.pairs))), Path(cell.scene.images))
     work, found = _match_only(cell, [pair.names for pair in pairs], matched)
     stereo, cost = work.measure(lambda: score_pairs(work.features, work.matches, pairs, seed))
     result = {"scores": stereo["scores"], "stereo_curve": stereo["curve"], "stereo_pairs": stereo["pairs"]}
@@ -139,9 +139,10 @@ def _pairs(cell: Cell, seed: int, matched: bool) -> dict[str, Any]:
 
 def _planes(cell: Cell, seed: int, matched: bool) -> dict[str, Any]:
     from pipeline.protocols.planes import score_planes
-    from pipeline.protocols.scenes import plane_pairs
+    from pipeline.protocols.scenes import plane_pairs, under_kept_names
 
-    pairs = plane_pairs(Path(cell.scene.images), cell.scene.kind)
+    images = Path(cell.scene.images)
+    pairs = under_kept_names(plane_pairs(images, cell.scene.kind), images)
     work, found = _match_only(cell, [pair.names for pair in pairs], matched)
     planes, cost = work.measure(lambda: score_planes(work.features, work.matches, pairs, seed))
     result = {"scores": planes["scores"], "mma_curve": planes["curve"], "plane_pairs": planes["pairs"]}

@@ -1,10 +1,12 @@
 """Lists of pairs with truth, from folders as they are published."""
 
+import cv2
 import numpy as np
 import pytest
 
 from desdis.errors import UserError
-from pipeline.protocols.scenes import plane_pairs, pose_pairs
+from pipeline.protocols.planes import PlanePair
+from pipeline.protocols.scenes import plane_pairs, pose_pairs, under_kept_names
 
 
 def test_pairs_with_poses(tmp_path):
@@ -47,3 +49,13 @@ def test_sequences_and_hand_made_pairs(tmp_path):
     np.testing.assert_allclose(pair.H / pair.H[2, 2], [[1, 0, 5], [0, 1, -3], [0, 0, 1]], atol=1e-9)
     with pytest.raises(UserError, match=r"points\.txt"):
         plane_pairs(tmp_path, "homogr_pairs")
+
+
+def test_one_picture_under_two_names_is_known_by_the_first(tmp_path):
+    rng = np.random.default_rng(0)
+    shared, other = (rng.integers(0, 255, (40, 50, 3)).astype(np.uint8) for _ in range(2))
+    for name, pixels in (("a.png", other), ("b.png", shared), ("c.png", shared)):
+        cv2.imwrite(str(tmp_path / name), pixels)
+    pairs = [PlanePair(("b.png", "a.png"), np.eye(3)), PlanePair(("c.png", "a.png"), 2 * np.eye(3))]
+    one, two = under_kept_names(pairs, tmp_path)
+    assert one.names == two.names == ("b.png", "a.png") and two.H[0, 0] == 2
