@@ -44,8 +44,9 @@ class Cell:
 
     def hash(self, seed: int) -> str:
         """Of everything that decides the cell's result: another hash means that it must run again."""
-        asked = [self.scene.model_dump(exclude={"methods"}), self.method.model_dump(), self.options(seed)]
-        asked.append([_sha256(path) for path in weights_files(self.options(seed))])
+        options = self.options(seed)
+        weights = [_sha256(path) for path in weights_files(options)]
+        asked = [self.scene.model_dump(exclude={"methods"}), self.method.model_dump(), options, weights]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     def options(self, seed: int) -> dict[str, Any]:
