@@ -136,7 +136,7 @@ def read(folder: Path, count: int) -> list:
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
     if len(files) < 2:
         raise UserError(f"{folder}: at least two photographs are needed, {len(files)} found")
-    chosen = sorted({0, 1, *(round(k * (len(files) - 1) / (count - 1)) for k in range(count))})[:count]
+    chosen = sorted({0, 1, *(round(k * (len(files) - 1) / max(1, count - 1)) for k in range(count))})[:count]
     found = [cv2.imread(str(files[k])) for k in chosen]
     return [cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB) for bgr in found if bgr is not None]
 

@@ -1,7 +1,7 @@
 """COLMAP's incremental mapper, started several times where one start is fragile.
 
 With unknown focal lengths the first pair decides much: one bad start leaves 4 of 10 photographs registered. So small
-collections with unknown intrinsics are mapped from several starts (COLMAP's own choice, then the strongest verified
+collections with few matches and unknown intrinsics are mapped from several starts (COLMAP's own choice, then the strongest verified
 pairs not yet tried) and the model with the most registered photographs, then the most observations, is kept.
 """
 
@@ -16,7 +16,8 @@ import pycolmap
 from pipeline.mappers import MapperOptions, MappingTask, Progress
 from pipeline.mappers.models import score, write_largest_first
 
-_LARGE_GROWTH = 1.3  # growth between global adjustments of large collections: half the time of COLMAP's 1.1, same model
+_ENOUGH_INLIERS = 3000  # verified matches for each photograph that make a small collection's model sure
+_SURE_GROWTH = 1.3  # growth between global adjustments where the model is sure: COLMAP's 1.1 takes longer for the same
 
 
 def incremental(task: MappingTask, options: MapperOptions, progress: Progress) -> list[str]:
@@ -26,14 +27,15 @@ def incremental(task: MappingTask, options: MapperOptions, progress: Progress) -
     """
     scratch = task.output.with_name(task.output.name + ".tmp")
     shutil.rmtree(scratch, ignore_errors=True)
+    fragile = _fragile(task, options)
     best: list[pycolmap.Reconstruction] = []
     outcomes: list[tuple[int, int]] = []
     for attempt, start in enumerate(_starts(task, options)):
-        models = _map_once(task, options, scratch, attempt, start, progress)
+        models = _map_once(task, options, scratch, attempt, start, fragile, progress)
         outcomes.append(score(models[0]) if models else (0, 0))
         if outcomes[-1] > (score(best[0]) if best else (0, 0)):
             best, chosen = models, attempt
-        if attempt + 1 >= options.attempts or _settled(outcomes, task, options):
+        if attempt + 1 >= options.attempts or _settled(outcomes, task, fragile):
             break
     write_largest_first(best, task.output)
     shutil.rmtree(scratch, ignore_errors=True)
@@ -43,11 +45,18 @@ def incremental(task: MappingTask, options: MapperOptions, progress: Progress) -
     return [f"mapped from {len(outcomes)} starts (photographs/observations {shown}); kept start {chosen + 1}"]
 
 
-def _settled(outcomes: list[tuple[int, int]], task: MappingTask, options: MapperOptions) -> bool:
-    """Whether another start would hardly help: every photograph is registered, and where focal lengths are guesses
-    two starts agree on the number of observations."""
+def _fragile(task: MappingTask, options: MapperOptions) -> bool:
+    """Whether the start decides much: few photographs with few matches."""
+    with pycolmap.Database.open(task.database) as database:
+        inliers = sum(database.read_two_view_geometry_num_inliers()[1])
+    return task.num_images <= options.attempts_max_images and inliers < _ENOUGH_INLIERS * task.num_images
+
+
+def _settled(outcomes: list[tuple[int, int]], task: MappingTask, fragile: bool) -> bool:
+    """Whether another start would hardly help: every photograph is registered, and in a fragile collection whose focal
+    lengths are guesses two starts agree on the number of observations."""
     (images, observations), *others = sorted(outcomes, reverse=True)
-    if task.num_images > options.attempts_max_images:
+    if not fragile:
         return images == task.num_images or len(outcomes) > 1
     if images < task.num_images:
         return False
@@ -90,6 +99,7 @@ def _map_once(
     scratch: Path,
     attempt: int,
     start: tuple[int, int] | None,
+    fragile: bool,
     progress: Progress,
 ) -> list[pycolmap.Reconstruction]:
     """Models of one start, largest first."""
@@ -105,8 +115,8 @@ def _map_once(
     settings.mapper.abs_pose_min_num_inliers = options.abs_pose_min_num_inliers
     settings.mapper.filter_max_reproj_error = options.filter_max_reproj_error
     settings.triangulation.ignore_two_view_tracks = task.num_images > 2 and not options.two_view_points
-    if task.num_images > options.attempts_max_images:
-        settings.ba_global_frames_ratio = settings.ba_global_points_ratio = _LARGE_GROWTH
+    if not fragile:
+        settings.ba_global_frames_ratio = settings.ba_global_points_ratio = _SURE_GROWTH
     if start:
         settings.init_image_id1, settings.init_image_id2 = start
         settings.init_num_trials = 2  # an unsuitable pair stays unsuitable
