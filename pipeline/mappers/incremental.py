@@ -1,8 +1,9 @@
 """COLMAP's incremental mapper, started several times where one start is fragile.
 
 With unknown focal lengths the first pair decides much: one bad start leaves 4 of 10 photographs registered. So small
-collections with few matches and unknown intrinsics are mapped from several starts (COLMAP's own choice, then the strongest verified
-pairs not yet tried) and the model with the most registered photographs, then the most observations, is kept.
+collections with unknown intrinsics and few matches are mapped from several starts (COLMAP's own choice, then the
+strongest verified pairs not yet tried) and the model with the most registered photographs, then the most observations,
+is kept.
 """
 
 import shutil
