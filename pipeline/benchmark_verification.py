@@ -26,9 +26,9 @@ def chance_inliers(num_matches: int, size: tuple[int, int], known_focal: bool, m
         model="SIMPLE_PINHOLE", width=size[0], height=size[1], params=[1.2 * max(size), size[0] / 2, size[1] / 2]
     )
     camera.has_prior_focal_length = known_focal
-    options = VerifyOptions(max_error=max_error, min_num_inliers=8, min_confidence=0)
+    options = VerifyOptions(max_error=max_error, min_num_inliers=8)
     indices = np.stack([np.arange(num_matches)] * 2, axis=1).astype(np.uint32)
-    return len(two_view_geometry(camera, first, camera, second, indices, options, seed).inlier_matches)
+    return len(two_view_geometry(camera, first, camera, second, indices, options, seed, needed=0).inlier_matches)
 
 
 def main() -> None:

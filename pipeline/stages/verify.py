@@ -107,7 +107,9 @@ def inliers_needed(num_matches: int, longest_side: int, options: VerifyOptions) 
     return max(options.min_num_inliers, above_chance)
 
 
-def two_view_geometry(camera1, points1, camera2, points2, indices, options: VerifyOptions, seed: int):
+def two_view_geometry(
+    camera1, points1, camera2, points2, indices, options: VerifyOptions, seed: int, needed: float | None = None
+):
     """pycolmap's two-view geometry of one pair; a pair no better than chance comes back DEGENERATE, without inliers.
 
     Hopeless pairs are given up early: RANSAC ends when a geometry with as many inliers as the pair needs would have
@@ -116,7 +118,8 @@ def two_view_geometry(camera1, points1, camera2, points2, indices, options: Veri
     """
     import pycolmap
 
-    needed = inliers_needed(len(indices), _longest(camera1, camera2), options)
+    if needed is None:
+        needed = inliers_needed(len(indices), _longest(camera1, camera2), options)
     settings = pycolmap.TwoViewGeometryOptions()
     settings.min_num_inliers = options.min_num_inliers
     settings.ransac.max_error = options.max_error
