@@ -73,13 +73,13 @@ def run(
     if known is not None and len(known.poses) < 2:
         raise UserError(f"{reference}: a pose of one of the photographs only; two are needed to compare anything")
 
-    work.plan(_stage_options(recipe, survey, reference), overwrite)
+    own_detect, describe, weights_sha256, max_ratio = chosen_methods(recipe, device)
+    work.plan(_stage_options(recipe, survey, reference, weights_sha256, max_ratio), overwrite)
     work.record("survey", cost)
     write_atomically(work.recipe, recipe.to_yaml())
     log.info("%d photographs, %d skipped, recipe %s", len(names), len(survey.skipped), recipe.hash)
 
     with work.stage("extract"), bar(console, "extract", len(names)) as progress:
-        own_detect, describe, weights_sha256, max_ratio = chosen_methods(recipe, device)
         described = partial(
             extract, survey, detect or own_detect, describe,
             max_size=recipe.images.max_size, work=work, threads=_threads(recipe),
@@ -212,8 +212,12 @@ def _orientation_report(recipe: Recipe, decision: Any, decided: dict[str, int]) 
     return {"decision": f"each pair, mostly {mostly}", "why": why, "pairs": counts}
 
 
-def _stage_options(recipe: Recipe, survey: Survey, reference: Path | None) -> dict[str, dict[str, Any]]:
-    """What each stage depends on: a change of any of it means that the stage and those below must run again."""
+def _stage_options(
+    recipe: Recipe, survey: Survey, reference: Path | None, weights_sha256: str | None, max_ratio: float
+) -> dict[str, dict[str, Any]]:
+    """What each stage depends on: a change of any of it means that the stage and those below must run again.
+
+    Weights count by their hash and the ratio by what is in effect: a name or a default may come to mean another."""
     flat = recipe.flat()
 
     def group(*prefixes: str) -> dict[str, Any]:
@@ -227,9 +231,12 @@ def _stage_options(recipe: Recipe, survey: Survey, reference: Path | None) -> di
     features = {k: v for k, v in group("detector.", "descriptor.", "orientation").items() if not k.startswith(others)}
     return {
         "survey": {**group("images."), "photographs": survey.fingerprint},
-        "extract": features,
+        "extract": {**features, "weights_sha256": weights_sha256},
         "pair": {**group("pairs."), **({"reference": str(reference)} if "reference" in recipe.pairs.name else {})},
-        "match": {k: v for k, v in group("matcher.").items() if k not in ("matcher.cache_mib", "matcher.block")},
+        "match": {
+            **{k: v for k, v in group("matcher.").items() if k not in ("matcher.cache_mib", "matcher.block")},
+            "matcher.max_ratio": recipe.matcher.max_ratio or max_ratio,
+        },
         "verify": {**group("verify."), "seed": recipe.seed},
         "reconstruct": {**group("mapper."), "seed": recipe.seed, "deterministic": recipe.deterministic},
     }

@@ -9,6 +9,7 @@ import pycolmap
 import pytest
 
 import run_reconstruction
+from desdis.checkpoints import WEIGHTS
 from desdis.errors import UserError
 from pipeline.files import features as feature_files
 from pipeline.mappers.models import read_poses
@@ -80,6 +81,16 @@ def test_running_again_does_nothing_twice_and_a_changed_option_is_named(finished
     assert redone["recipe"]["verify.max_error"] == 3.0 and model.stat().st_mtime_ns > mapped
     with pytest.raises(UserError, match=r"detector\.max_keypoints"):
         run(load_recipe(None, [*SMALL, "detector.max_keypoints=500"]), rendered_scene / "images", output, **given)
+
+
+def test_other_weights_under_the_same_name_are_noticed(rendered_scene, tmp_path):
+    weights = tmp_path / "mine.safetensors"
+    recipe = load_recipe(None, ["detector.max_keypoints=100", "orientation=upright", f"descriptor.weights={weights}"])
+    shutil.copy(WEIGHTS / "desdis-8.safetensors", weights)
+    run(recipe, rendered_scene / "images", tmp_path / "output", last="match")
+    shutil.copy(WEIGHTS / "desdis-16.safetensors", weights)
+    with pytest.raises(UserError, match="weights_sha256"):
+        run(recipe, rendered_scene / "images", tmp_path / "output", last="match")
 
 
 def test_photographs_turned_by_quarters_lose_nothing_with_auto(finished, rendered_scene, tmp_path):
