@@ -206,7 +206,7 @@ def _orientation_report(recipe: Recipe, decision: Any, decided: dict[str, int]) 
         return {"decision": decision.orientations[0], "why": decision.why, "pairs": counts}
     mostly = max(counts, key=counts.__getitem__)
     why = (
-        f"{decision.why}; decided for each pair by the number of matches: {counts['upright']} pairs upright, "
+        f"{decision.why}; decided for each pair by its matches: {counts['upright']} pairs upright, "
         f"{counts['oriented']} oriented"
     )
     return {"decision": f"each pair, mostly {mostly}", "why": why, "pairs": counts}
@@ -233,6 +233,7 @@ def _stage_options(
         "survey": {**group("images."), "photographs": survey.fingerprint},
         "extract": {**features, "weights_sha256": weights_sha256},
         "pair": {**group("pairs."), **({"reference": str(reference)} if "reference" in recipe.pairs.name else {})},
+        "orient": {"max_ratio": max_ratio},
         "match": {
             **{k: v for k, v in group("matcher.").items() if k not in ("matcher.cache_mib", "matcher.block")},
             "matcher.max_ratio": recipe.matcher.max_ratio or max_ratio,

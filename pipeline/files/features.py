@@ -19,6 +19,7 @@ from pipeline.files import appending as appending
 from pipeline.types import Features
 
 _HALF = np.float32(0.5)
+PROBE = 512  # strongest keypoints described both ways where the orientation is still open: enough to tell
 _CONVENTION = "integer centres (hloc): add 0.5 for COLMAP"
 
 
@@ -95,12 +96,12 @@ def read(file: h5py.File, name: str, *, descriptors: bool = True, only: tuple[st
     return Features(lafs, scores, sets, (width, height))
 
 
-def read_probe(file: h5py.File, name: str, count: int) -> dict[str, np.ndarray]:
-    """By orientation, (P, D) descriptors of the same keypoints: the first `count` that have both."""
+def read_probe(file: h5py.File, name: str) -> dict[str, np.ndarray]:
+    """By orientation, (P, D) descriptors of the same keypoints: the first PROBE that have both."""
     group = file[name]
     if "descriptors_oriented" in group:
-        oriented = group["descriptors_oriented"][:, :count].T
+        oriented = group["descriptors_oriented"][:, :PROBE].T
         return {"upright": group["descriptors"][:, : len(oriented)].T, "oriented": oriented}
     upright = group["descriptors_upright"][()].T
-    rows = np.flatnonzero(upright.any(axis=1))[:count]
+    rows = np.flatnonzero(upright.any(axis=1))[:PROBE]
     return {"upright": upright[rows], "oriented": group["descriptors"][()].T[rows]}

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-import desdis
 from desdis.errors import UserError
 
 # What a method may set. Everything else decides what is asked, not who answers.
@@ -161,8 +160,9 @@ def missing_files(options: Any) -> list[str]:
 
 def weights_files(options: Any) -> list[Path]:
     """Weights files that a method names and that are there, those that ship with the program by their names."""
-    shipped = Path(desdis.__file__).parent / "weights"
-    places = [path for name in _weights(options) for path in (Path(name), shipped / f"{name}.safetensors")]
+    from desdis.checkpoints import WEIGHTS
+
+    places = [path for name in _weights(options) for path in (Path(name), WEIGHTS / f"{name}.safetensors")]
     return [path for path in places if path.is_file()]
 
 

@@ -97,6 +97,7 @@ def mutual(d: Any, j: Any, e: Any, i: Any) -> Pairs:
 def matching_stages(photographs: list[np.ndarray], keypoints: int, describer: Any, threads: int, rounds: int) -> str:
     """All pairs of grey photographs (H, W) uint8: our stage on DesDis, pycolmap's on SIFT, each with `keypoints` rows a
     photograph, as far as it finds them. Neither verifies."""
+    import h5py
     import pycolmap
 
     from pipeline.files import features as feature_files
@@ -137,7 +138,7 @@ def matching_stages(photographs: list[np.ndarray], keypoints: int, describer: An
         contenders = {"pycolmap match_exhaustive, SIFT": Contender(theirs, len(pairs))}
         contenders["our stage, DesDis"] = Contender(ours, len(pairs))
         timings = interleaved(contenders, rounds)
-        with feature_files.appending(work.matches, {}) as file:
+        with h5py.File(work.matches, "r") as file:
             found["ours"] = sum(len(match_files.read(file, a, b).indices) for a, b in pairs)
         text = timing_table(contenders, timings, "pycolmap match_exhaustive, SIFT", "pair")
     return (

@@ -22,8 +22,6 @@ Describe = Callable[[np.ndarray, np.ndarray], np.ndarray]
 T = TypeVar("T")
 R = TypeVar("R")
 
-PROBE = 512  # strongest keypoints of the probe: a fifteenth of the budget, and enough to tell (see stages/orient.py)
-
 
 def extract(
     survey: Survey,
@@ -97,7 +95,7 @@ def describe_detected(
         descriptors["upright"] = describe(image.grey, lafs)
         if "probe" in orientations:
             descriptors["oriented"] = np.zeros_like(descriptors["upright"])
-            descriptors["oriented"][:PROBE] = describe(image.grey, oriented[:PROBE])
+            descriptors["oriented"][: files.PROBE] = describe(image.grey, oriented[: files.PROBE])
     else:
         descriptors["oriented"] = describe(image.grey, lafs)
         if "upright" in orientations:

@@ -19,7 +19,6 @@ from pipeline.workspace import Workspace, write_atomically
 
 MatchDescriptors = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
-PROBE = 512  # keypoints of a photograph that are compared
 # Of 400 pairs of unrelated photographs (validation places) probes gave 1 match on average, 8 at most, either way.
 EVIDENCE = 10  # matches from which a pair says something
 TURNED = 20  # matches oriented, and twice those upright: a pair that upright frames would lose
@@ -64,7 +63,7 @@ def orient(
         found = json.loads(work.orientation.read_text(encoding="utf-8"))
         return Orientation(tuple(found["orientations"]), found["why"])
     with h5py.File(work.features, "r") as features:
-        decision = decide(pairs, lambda name: files.read_probe(features, name, PROBE), match_descriptors, progress)
+        decision = decide(pairs, lambda name: files.read_probe(features, name), match_descriptors, progress)
     write_atomically(work.orientation, json.dumps(asdict(decision)))
     return decision
 

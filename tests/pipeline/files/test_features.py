@@ -98,7 +98,7 @@ with files.appending(pathlib.Path({str(path)!r}), {{}}) as file:
     assert files.names(path) == [f"{i}.jpg" for i in range(5)]
 
 
-def test_a_probe_of_oriented_descriptors_is_kept_short_and_read_as_zero_rows(tmp_path):
+def test_a_probe_of_oriented_descriptors_is_kept_short_and_read_as_zero_rows(tmp_path, monkeypatch):
     full = some_features(6)
     oriented = full.descriptors["oriented"].copy()
     oriented[4:] = 0
@@ -114,10 +114,11 @@ def test_a_probe_of_oriented_descriptors_is_kept_short_and_read_as_zero_rows(tmp
             for way in ("upright", "oriented"):
                 np.testing.assert_array_equal(read.descriptors[way], wrote.descriptors[way])
         assert set(files.read(file, "level", only=("upright",)).descriptors) == {"upright"}
-        probe = files.read_probe(file, "level", 512)
+        probe = files.read_probe(file, "level")
         np.testing.assert_array_equal(probe["oriented"], oriented[:4])
         np.testing.assert_array_equal(probe["upright"], level.descriptors["upright"][:4])
-        np.testing.assert_array_equal(files.read_probe(file, "both", 3)["upright"], full.descriptors["upright"][:3])
+        monkeypatch.setattr(files, "PROBE", 3)
+        np.testing.assert_array_equal(files.read_probe(file, "both")["upright"], full.descriptors["upright"][:3])
         wanted = [("upright",), ("upright", "probe"), ("oriented",), ("oriented", "upright")]
         assert [files.has(file, "level", ways) for ways in wanted] == [True, True, False, False]
         assert all(files.has(file, "both", ways) for ways in wanted)

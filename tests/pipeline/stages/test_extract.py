@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.stages import extract
+from pipeline.files import features
 from pipeline.stages.extract import describe_detected, upright
 from pipeline.types import Detected, Image, Photo, places
 
@@ -33,35 +33,37 @@ def photo(width: int, height: int) -> Photo:
     return Photo("a.jpg", None, width, height, 1)  # type: ignore[arg-type]
 
 
-def test_frames_return_to_the_stored_photograph_and_upright_repeats_are_zero():
-    lafs = np.stack([frame(3, 10), frame(3, 80), frame(4, 10)])
-    image = Image(np.zeros((50, 100), np.uint8), np.zeros((50, 100, 3), np.uint8))
+IMAGE = Image(np.zeros((50, 100), np.uint8), np.zeros((50, 100, 3), np.uint8))
+
+
+def recording():
+    """A list of the frames (N, 2, 3) that the describer beside it was given."""
     described = []
 
     def describe(grey, frames):
         described.append(frames)
         return np.ones((len(frames), 4), np.float32)
 
-    made = describe_detected(photo(200, 100), image, Detected(lafs, np.ones(3)), describe, ("oriented", "upright"))
+    return described, describe
+
+
+def test_frames_return_to_the_stored_photograph_and_upright_repeats_are_zero():
+    lafs = np.stack([frame(3, 10), frame(3, 80), frame(4, 10)])
+    described, describe = recording()
+    made = describe_detected(photo(200, 100), IMAGE, Detected(lafs, np.ones(3)), describe, ("oriented", "upright"))
     np.testing.assert_allclose(made.keypoints, lafs[:, :, 2] * 2)
     np.testing.assert_allclose(made.lafs[:, :, :2], lafs[:, :, :2] * 2)
     np.testing.assert_array_equal(made.descriptors["upright"].any(axis=1), [True, False, True])
     assert len(described[1]) == 2
-    only = describe_detected(photo(100, 50), image, Detected(lafs, np.ones(3)), describe, ("upright",))
+    only = describe_detected(photo(100, 50), IMAGE, Detected(lafs, np.ones(3)), describe, ("upright",))
     assert len(only.lafs) == 2 and set(only.descriptors) == {"upright"}
 
 
 def test_a_probe_is_upright_for_all_and_oriented_for_the_strongest(monkeypatch):
-    monkeypatch.setattr(extract, "PROBE", 2)
+    monkeypatch.setattr(features, "PROBE", 2)
     lafs = np.stack([frame(3, 10), frame(3, 80), frame(4, 20), frame(5, 30)])
-    image = Image(np.zeros((50, 100), np.uint8), np.zeros((50, 100, 3), np.uint8))
-    described = []
-
-    def describe(grey, frames):
-        described.append(frames)
-        return np.ones((len(frames), 4), np.float32)
-
-    made = describe_detected(photo(100, 50), image, Detected(lafs, np.ones(4)), describe, ("upright", "probe"))
+    described, describe = recording()
+    made = describe_detected(photo(100, 50), IMAGE, Detected(lafs, np.ones(4)), describe, ("upright", "probe"))
     np.testing.assert_allclose(made.lafs, upright(lafs[[0, 2, 3]]), atol=1e-5)
     assert made.descriptors["upright"].all() and list(made.descriptors) == ["upright", "oriented"]
     np.testing.assert_array_equal(made.descriptors["oriented"].any(axis=1), [True, True, False])
