@@ -6,21 +6,17 @@ upright, and their strongest keypoints oriented too: the probe by which stage `o
 turn out to need both are read a second time.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Callable
 
 import numpy as np
 
 from pipeline.files import features as files
+from pipeline.threads import ahead
 from pipeline.types import Detected, Features, Image, Photo, Survey, places
 from pipeline.workspace import Workspace
 
 Detect = Callable[[Image], Detected]
 Describe = Callable[[np.ndarray, np.ndarray], np.ndarray]
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def extract(
@@ -54,7 +50,7 @@ def extract(
             image = load_image(photo, max_size)
             return photo, image, detect(image)
 
-        for photo, image, detected in _ahead(read_and_detect, missing, workers=max(1, threads)):
+        for photo, image, detected in ahead(read_and_detect, missing, workers=max(1, threads)):
             features = describe_detected(photo, image, detected, describe, orientations)
             files.write(file, photo.name, features)
             counts[photo.name] = len(features.lafs)
@@ -132,19 +128,3 @@ def _extraction_size(photo: Photo, max_size: int) -> tuple[int, int]:
     if not max_size or longest <= max_size:
         return photo.width, photo.height
     return round(photo.width * max_size / longest), round(photo.height * max_size / longest)
-
-
-def _ahead(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """Results in order, computed by threads that keep at most `workers` + 1 of them ready."""
-    waiting: deque[Any] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

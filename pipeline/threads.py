@@ -1,0 +1,28 @@
+"""Work done ahead of its use, in threads, with a bound on what waits."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def ahead(
+    work: Callable[[T], R], items: Iterable[T], workers: int, initializer: Callable[[], None] | None = None
+) -> Iterator[R]:
+    """Results in the order of the items, computed by threads that keep at most `workers` + 1 of them ready. Items are
+    taken in the caller's thread; `initializer` is called once in each thread."""
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(workers, initializer=initializer) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
