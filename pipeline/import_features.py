@@ -140,11 +140,12 @@ def _match(recipe: Any, pairs: list[tuple[str, str]], work: Any, progress: Any) 
     from functools import partial
 
     from pipeline.matchers import match as match_descriptors
-    from pipeline.run import compute_device
+    from pipeline.run import compute_device, cpu_threads
     from pipeline.stages.match import match
 
-    matcher = partial(match_descriptors, options=recipe.matcher, device=compute_device(recipe.device))
-    match(pairs, matcher, work, recipe.matcher.cache_mib, progress)
+    device = compute_device(recipe.device)
+    matcher = partial(match_descriptors, options=recipe.matcher, device=device)
+    match(pairs, matcher, work, recipe.matcher.cache_mib, cpu_threads(recipe, device), progress)
 
 
 @command

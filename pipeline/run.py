@@ -82,7 +82,7 @@ def run(
     with work.stage("extract"), bar(console, "extract", len(names)) as progress:
         described = partial(
             extract, survey, detect or own_detect, describe,
-            max_size=recipe.images.max_size, work=work, threads=_threads(recipe),
+            max_size=recipe.images.max_size, work=work, threads=cpu_threads(recipe),
         )  # fmt: skip
         open_yet = recipe.orientation == "auto"
         ways = ("upright", "probe") if open_yet else (recipe.orientation,)
@@ -102,7 +102,7 @@ def run(
         options = recipe.matcher.model_copy(update={"max_ratio": recipe.matcher.max_ratio or max_ratio})
         matcher = partial(match_descriptors, options=options, device=device)
         either = decision.orientations if decision else ("oriented", "upright")
-        decided = match(pairs, matcher, work, options.cache_mib, progress, either)
+        decided = match(pairs, matcher, work, options.cache_mib, cpu_threads(recipe, device), progress, either)
     if last == "match":
         return {}
     return model_from_matches(
@@ -135,7 +135,7 @@ def model_from_matches(
     from pipeline.stages.verify import read_two_views, verify
 
     with work.stage("verify"), bar(console, "verify", len(pairs)) as progress:
-        verify(survey, pairs, recipe.verify, recipe.seed, work, _threads(recipe), progress)
+        verify(survey, pairs, recipe.verify, recipe.seed, work, cpu_threads(recipe), progress)
         two_views = read_two_views(work, recipe.verify)
     if work.done("reconstruct"):
         models, mapping_notes = reconstructed(work)
@@ -161,8 +161,9 @@ def model_from_matches(
     return result
 
 
-def _threads(recipe: Recipe) -> int:
-    return recipe.threads or os.cpu_count() or 1
+def cpu_threads(recipe: Recipe, device: str = "cpu") -> int:
+    """Threads for work that is done on the CPU; a GPU needs one to feed it."""
+    return (recipe.threads or os.cpu_count() or 1) if device == "cpu" else 1
 
 
 def chosen_methods(

@@ -125,7 +125,8 @@ def matching_stages(photographs: list[np.ndarray], keypoints: int, describer: An
 
         def ours() -> None:
             work.matches.unlink(missing_ok=True)
-            match_stage(pairs, lambda a, b: match(a, b, MatcherOptions(max_ratio=RATIO)), work, 1024, lambda done: None)
+            ratio = MatcherOptions(max_ratio=RATIO)
+            match_stage(pairs, lambda a, b: match(a, b, ratio), work, 1024, threads, lambda done: None)
 
         def theirs() -> None:
             copy = database.with_suffix(".copy")

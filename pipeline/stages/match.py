@@ -5,13 +5,15 @@ the ratio test makes wrong frames lose nearly all of theirs. Where the counts ar
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import h5py
 import numpy as np
 
 from pipeline.files import features as feature_files
 from pipeline.files import matches as match_files
+from pipeline.threads import ahead
 from pipeline.types import Features, Matches
 from pipeline.workspace import Workspace
 
@@ -24,30 +26,53 @@ def match(
     match_descriptors: MatchDescriptors,
     work: Workspace,
     cache_mib: int,
+    threads: int,
     progress: Callable[[int], None],
     orientations: tuple[str, ...] = ("oriented", "upright"),
 ) -> Counter[str]:
     """Match every pair that matches.h5 does not hold yet, in those of the orientations that there are; returns the
-    pairs' orientations, counted."""
+    pairs' orientations, counted. Each pair is matched in one of the threads."""
     decided: Counter[str] = Counter()
     with (
         h5py.File(work.features, "r") as features,
         match_files.appending(work.matches, work.provenance("match")) as file,
     ):
         cache = _Cache(features, cache_mib, orientations)
-        for done, (a, b) in enumerate(_ordered_for_cache(pairs), 1):
+        missing = []
+        for a, b in _ordered_for_cache(pairs):
             if match_files.has(file, a, b):
                 decided[match_files.orientation(file, a, b)] += 1
             else:
-                first, second = cache[a], cache[b]
-                matches = best_orientation(first, second, match_descriptors)
-                match_files.write(file, a, b, matches, len(first.lafs))
+                missing.append((a, b))
+        progress(len(pairs) - len(missing))
+
+        def items() -> Iterator[tuple[str, str, Features, Features]]:
+            for a, b in missing:
+                yield a, b, cache[a], cache[b]
+
+        def matched(item: tuple[str, str, Features, Features]) -> tuple[str, str, int, Matches]:
+            a, b, first, second = item
+            return a, b, len(first.lafs), best_orientation(first, second, match_descriptors)
+
+        with _single_threaded_torch() as initializer:
+            for done, (a, b, rows, matches) in enumerate(ahead(matched, items(), threads, initializer), 1):
+                match_files.write(file, a, b, matches, rows)
                 decided[matches.orientation] += 1
-            if done % _FLUSH == 0:
-                file.flush()
-                progress(done)
+                if done % _FLUSH == 0:
+                    file.flush()
+                    progress(len(pairs) - len(missing) + done)
         progress(len(pairs))
     return decided
+
+
+@contextmanager
+def _single_threaded_torch() -> Iterator[Callable[[], None]]:
+    """Gives what each thread must call first: pairs side by side in one thread each beat one pair in several."""
+    import torch
+
+    threads = torch.get_num_threads()
+    yield lambda: torch.set_num_threads(1)
+    torch.set_num_threads(threads)
 
 
 def best_orientation(first: Features, second: Features, match_descriptors: MatchDescriptors) -> Matches:
