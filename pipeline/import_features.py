@@ -67,12 +67,12 @@ def import_features(
         )
         pairs = [names for names, _ in found] or pair(survey, recipe.pairs, known, work)
         write_atomically(work.pairs, "\n".join(f"{a} {b}" for a, b in pairs))
+    notes = [f"features from {features}" + (f", matches from {matches}" if matches else "")]
     with work.stage("match"), bar(console, "match", len(pairs)) as progress:
         if matches:
             _copy_matches(found, counts, work)
         else:
-            _match(recipe, pairs, work, progress)
-    notes = [f"features from {features}" + (f", matches from {matches}" if matches else "")]
+            notes += _match(recipe, pairs, work, progress)
     if theirs.strangers:
         notes.append(
             f"{len(theirs.strangers)} entries of {features} belong to no photograph: {theirs.strangers[0]} ..."
@@ -136,16 +136,18 @@ def _copy_matches(found: list[tuple[tuple[str, str], Matches]], counts: dict[str
                 files.write(file, a, b, matches, counts[a])
 
 
-def _match(recipe: Any, pairs: list[tuple[str, str]], work: Any, progress: Any) -> None:
+def _match(recipe: Any, pairs: list[tuple[str, str]], work: Any, progress: Any) -> list[str]:
+    """Match all the pairs; returns notes for the report."""
     from functools import partial
 
     from pipeline.matchers import match as match_descriptors
     from pipeline.run import compute_device, cpu_threads
-    from pipeline.stages.match import match
+    from pipeline.stages.match import match, sieve_note
 
     device = compute_device(recipe.device)
     matcher = partial(match_descriptors, options=recipe.matcher, device=device)
-    match(pairs, matcher, work, recipe.matcher.cache_mib, cpu_threads(recipe, device), progress)
+    threads, sieve_from = cpu_threads(recipe, device), recipe.matcher.sieve_from
+    return sieve_note(match(pairs, matcher, work, recipe.matcher.cache_mib, threads, progress, sieve_from=sieve_from))
 
 
 @command

@@ -48,7 +48,7 @@ def run(
     from pipeline.matchers import MatcherOptions
     from pipeline.matchers import match as match_descriptors
     from pipeline.stages.extract import extract
-    from pipeline.stages.match import match
+    from pipeline.stages.match import match, sieve_note
     from pipeline.stages.orient import orient
     from pipeline.stages.pair import pair
     from pipeline.stages.survey import survey as survey_photos
@@ -93,7 +93,8 @@ def run(
     if open_yet and describe is not None:
         with work.stage("orient"), bar(console, "orient", len(pairs)) as progress:
             options = MatcherOptions(max_ratio=max_ratio)
-            decision = orient(pairs, partial(match_descriptors, options=options, device=device), work, progress)
+            matcher = partial(match_descriptors, options=options, device=device)
+            decision = orient(pairs, matcher, work, cpu_threads(recipe, device), progress)
         ways = decision.orientations
         if ways != ("upright",):
             with work.stage("extract"), bar(console, "extract both ways", len(names)) as progress:
@@ -102,12 +103,14 @@ def run(
         options = recipe.matcher.model_copy(update={"max_ratio": recipe.matcher.max_ratio or max_ratio})
         matcher = partial(match_descriptors, options=options, device=device)
         either = decision.orientations if decision else ("oriented", "upright")
-        decided = match(pairs, matcher, work, options.cache_mib, cpu_threads(recipe, device), progress, either)
+        decided = match(
+            pairs, matcher, work, options.cache_mib, cpu_threads(recipe, device), progress, either, options.sieve_from
+        )  # fmt: skip
     if last == "match":
         return {}
     return model_from_matches(
         recipe, survey, keypoints, pairs, _orientation_report(recipe, decision, decided), known, work, console,
-        weights_sha256=weights_sha256, reference=reference, html=html,
+        weights_sha256=weights_sha256, reference=reference, notes=sieve_note(decided), html=html,
     )  # fmt: skip
 
 

@@ -26,3 +26,11 @@ def ahead(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def single_threaded_torch() -> None:
+    """What a thread calls first that has others beside it: many small products in one thread each are faster than each
+    in several. torch's setting is of the calling thread alone."""
+    import torch
+
+    torch.set_num_threads(1)

@@ -25,6 +25,12 @@ class MatcherOptions(BaseModel):
     cross_check: bool = Field(
         default=True, description="each must be the other's nearest, and pass the ratio test there too"
     )
+    sieve_from: int = Field(
+        default=1000,
+        ge=0,
+        description="of more pairs than this, those whose 1,024 strongest keypoints hardly match are left unmatched; "
+        "0: match all",
+    )
     cache_mib: int = Field(default=1024, ge=1, description="descriptors kept in memory between pairs, MiB")
     block: int = Field(
         default=1024, ge=16, le=65536, description="rows compared at once: memory is block x descriptors x 2 B"

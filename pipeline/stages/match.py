@@ -2,23 +2,28 @@
 
 Where features were described in both orientations, each pair is matched in both and keeps the one with more matches:
 the ratio test makes wrong frames lose nearly all of theirs. Where the counts are alike, inliers decide.
+
+Most pairs of a large collection show different things. There, each pair's strongest keypoints are matched first, and
+only pairs that are promising by these are matched wholly.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import h5py
 import numpy as np
 
 from pipeline.files import features as feature_files
 from pipeline.files import matches as match_files
-from pipeline.threads import ahead
+from pipeline.threads import ahead, single_threaded_torch
 from pipeline.types import Features, Matches
 from pipeline.workspace import Workspace
 
 MatchDescriptors = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 _FLUSH = 64  # pairs between flushes: what a kill can cost
+# Of the strongest keypoints, SIEVE of each photograph, a promising pair matches at least PROMISE.
+SIEVE, PROMISE = 1024, 10
+UNPROMISING = "none"  # stands for the orientation of pairs that were not matched wholly
 
 
 def match(
@@ -29,9 +34,11 @@ def match(
     threads: int,
     progress: Callable[[int], None],
     orientations: tuple[str, ...] = ("oriented", "upright"),
+    sieve_from: int = 0,
 ) -> Counter[str]:
     """Match every pair that matches.h5 does not hold yet, in those of the orientations that there are; returns the
-    pairs' orientations, counted. Each pair is matched in one of the threads."""
+    pairs' orientations, counted. Each pair is matched in one of the threads. Of more than `sieve_from` pairs (unless
+    that is 0) the unpromising ones are left without matches and counted as UNPROMISING."""
     decided: Counter[str] = Counter()
     with (
         h5py.File(work.features, "r") as features,
@@ -52,27 +59,38 @@ def match(
 
         def matched(item: tuple[str, str, Features, Features]) -> tuple[str, str, int, Matches]:
             a, b, first, second = item
+            if 0 < sieve_from < len(pairs) and not promising(first, second, match_descriptors):
+                nothing = Matches(np.empty((0, 2), np.int32), np.empty(0, np.float32), UNPROMISING)
+                return a, b, len(first.lafs), nothing
             return a, b, len(first.lafs), best_orientation(first, second, match_descriptors)
 
-        with _single_threaded_torch() as initializer:
-            for done, (a, b, rows, matches) in enumerate(ahead(matched, items(), threads, initializer), 1):
-                match_files.write(file, a, b, matches, rows)
-                decided[matches.orientation] += 1
-                if done % _FLUSH == 0:
-                    file.flush()
-                    progress(len(pairs) - len(missing) + done)
+        for done, (a, b, rows, matches) in enumerate(ahead(matched, items(), threads, single_threaded_torch), 1):
+            match_files.write(file, a, b, matches, rows)
+            decided[matches.orientation] += 1
+            if done % _FLUSH == 0:
+                file.flush()
+                progress(len(pairs) - len(missing) + done)
         progress(len(pairs))
     return decided
 
 
-@contextmanager
-def _single_threaded_torch() -> Iterator[Callable[[], None]]:
-    """Gives what each thread must call first: pairs side by side in one thread each beat one pair in several."""
-    import torch
+def promising(first: Features, second: Features, match_descriptors: MatchDescriptors) -> bool:
+    """Whether the strongest keypoints of the two photographs match, in either orientation."""
+    if not (first.scores.any() and second.scores.any()):
+        return True  # imported features need not say which are the strongest
+    a, b = (np.argsort(-features.scores, kind="stable")[:SIEVE] for features in (first, second))
+    return any(
+        len(match_descriptors(first.descriptors[way][a], second.descriptors[way][b])[0]) >= PROMISE
+        for way in first.descriptors
+        if way in second.descriptors
+    )
 
-    threads = torch.get_num_threads()
-    yield lambda: torch.set_num_threads(1)
-    torch.set_num_threads(threads)
+
+def sieve_note(decided: Counter[str]) -> list[str]:
+    """What the report says of the pairs that were not matched wholly."""
+    count = decided[UNPROMISING]
+    share = f"{count:,} of {decided.total():,} pairs were left unmatched"
+    return [f"{share}: of their {SIEVE:,} strongest keypoints fewer than {PROMISE} match"] if count else []
 
 
 def best_orientation(first: Features, second: Features, match_descriptors: MatchDescriptors) -> Matches:

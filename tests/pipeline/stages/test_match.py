@@ -1,7 +1,12 @@
+import h5py
 import numpy as np
+import pytest
 
-from pipeline.stages.match import best_orientation
+from pipeline.files import features as feature_files
+from pipeline.files import matches as match_files
+from pipeline.stages.match import PROMISE, UNPROMISING, best_orientation, match, promising
 from pipeline.types import Features
+from pipeline.workspace import Workspace
 
 
 def features(descriptors: dict[str, list[list[float]]], repeats: tuple[int, ...] = ()) -> Features:
@@ -61,3 +66,36 @@ def test_where_counts_are_alike_the_inliers_decide():
         photo.lafs[:, :, 2] = 600 * seen[:, :2] / seen[:, 2:] + 300
     found = best_orientation(first, second, nearest)
     assert found.orientation == "oriented" and len(found.indices) == 40
+
+
+def photographs(work: Workspace, seen: dict[str, list[int]]) -> list[tuple[str, str]]:
+    """features.h5 with one-hot descriptors of the places that each photograph sees; returns all pairs."""
+    with feature_files.appending(work.features, {}) as file:
+        for name, rows in seen.items():
+            feature_files.write(file, name, features({"upright": np.eye(64)[rows].tolist()}))
+    names = sorted(seen)
+    return [(a, b) for k, a in enumerate(names) for b in names[k + 1 :]]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_of_many_pairs_the_unpromising_are_left_unmatched_and_counted(tmp_path, threads):
+    work = Workspace(tmp_path)
+    work.plan({}, overwrite=False)
+    common = list(range(PROMISE))
+    pairs = photographs(work, {"a": common, "b": common, "c": [*common[1:], 40], "d": list(range(20, 40))})
+    decided = match(pairs, nearest, work, 1, threads, lambda done: None, sieve_from=5)
+    assert decided == {"upright": 1, UNPROMISING: 5}
+    with h5py.File(work.matches) as file:
+        assert [len(match_files.read(file, *pair).indices) for pair in pairs] == [PROMISE, 0, 0, 0, 0, 0]
+    again = match(pairs, lambda a, b: pytest.fail("matched again"), work, 1, threads, lambda done: None, sieve_from=5)
+    assert again == decided
+    work.matches.unlink()
+    decided = match(pairs, nearest, work, 1, threads, lambda done: None, sieve_from=6)  # not more pairs than that
+    assert decided == {"upright": 6}
+    with h5py.File(work.matches) as file:
+        assert len(match_files.read(file, "a", "c").indices) == PROMISE - 1
+
+
+def test_features_without_scores_are_always_promising():
+    unscored = Features(features({"upright": E}).lafs, np.zeros(4, np.float32), {"upright": np.eye(4)}, (10, 10))
+    assert promising(unscored, unscored, lambda a, b: pytest.fail("looked at"))

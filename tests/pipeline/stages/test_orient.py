@@ -65,7 +65,15 @@ def test_in_a_large_collection_a_turned_photograph_is_found_without_probing_all_
     probes = scene([0.0] * 40)
     level = decide(list(combinations(probes, 2)), probes.__getitem__, lambda a, b: (calls.append(1), matcher(a, b))[1])
     assert level.orientations == ("upright",) and len(calls) < 2 * 400
-    assert decided(scene([0.0] * 39 + [90.0])) == BOTH
+    assert decided(scene([0.0] * 39 + [90.0])) == ("oriented",)
+
+
+@pytest.mark.parametrize("rolls", [[0.0] * 12, [0.0] * 11 + [40.0]])
+def test_the_answer_does_not_depend_on_the_number_of_threads(rolls, monkeypatch):
+    monkeypatch.setattr(orient, "ALL_PAIRS", 20)
+    probes = scene(rolls)
+    pairs = list(combinations(probes, 2))
+    assert len({decide(pairs, probes.__getitem__, matcher, threads) for threads in (1, 2, 5)}) == 1
 
 
 def test_groups_that_are_turned_against_each_other_and_share_little():
