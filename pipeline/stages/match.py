@@ -21,6 +21,7 @@ from pipeline.workspace import Workspace
 
 MatchDescriptors = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 _FLUSH = 64  # pairs between flushes: what a kill can cost
+_BLOCK = 32  # pairs come in blocks of so many photographs by so many: no more than two blocks need be in memory
 # Of the strongest keypoints, SIEVE of each photograph, a promising pair matches at least PROMISE.
 SIEVE, PROMISE = 1024, 10
 UNPROMISING = "none"  # stands for the orientation of pairs that were not matched wholly
@@ -132,7 +133,7 @@ def _one_match_a_place(
 
 
 class _Cache:
-    """The features used last, within a bound of memory."""
+    """The features used last: two blocks of photographs at most, within a bound of memory."""
 
     def __init__(self, file: h5py.File, mib: int, orientations: tuple[str, ...]):
         self._file, self._left, self._held = file, mib * 2**20, dict[str, Features]()
@@ -144,7 +145,7 @@ class _Cache:
             return self._held[name]
         features = feature_files.read(self._file, name, only=self._orientations)
         self._left -= _bytes(features)
-        while self._left < 0 and len(self._held) > 1:
+        while (self._left < 0 and len(self._held) > 1) or len(self._held) >= 2 * _BLOCK:
             self._left += _bytes(self._held.pop(next(iter(self._held))))
         self._held[name] = features
         return features
@@ -154,10 +155,10 @@ def _bytes(features: Features) -> int:
     return sum(d.nbytes for d in features.descriptors.values())
 
 
-def _ordered_for_cache(pairs: list[tuple[str, str]], block: int = 32) -> list[tuple[str, str]]:
+def _ordered_for_cache(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Pairs in blocks of photographs x photographs, so that each is read few times."""
     rank: dict[str, int] = {}
     for a, b in pairs:
         rank.setdefault(a, len(rank))
         rank.setdefault(b, len(rank))
-    return sorted(pairs, key=lambda p: (rank[p[0]] // block, rank[p[1]] // block, rank[p[0]], rank[p[1]]))
+    return sorted(pairs, key=lambda p: (rank[p[0]] // _BLOCK, rank[p[1]] // _BLOCK, rank[p[1]], rank[p[0]]))

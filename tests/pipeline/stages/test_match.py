@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.files import features as feature_files
 from pipeline.files import matches as match_files
-from pipeline.stages.match import PROMISE, UNPROMISING, best_orientation, match, promising
+from pipeline.stages.match import PROMISE, UNPROMISING, _Cache, best_orientation, match, promising
 from pipeline.types import Features
 from pipeline.workspace import Workspace
 
@@ -99,3 +99,27 @@ def test_of_many_pairs_the_unpromising_are_left_unmatched_and_counted(tmp_path, 
 def test_features_without_scores_are_always_promising():
     unscored = Features(features({"upright": E}).lafs, np.zeros(4, np.float32), {"upright": np.eye(4)}, (10, 10))
     assert promising(unscored, unscored, lambda a, b: pytest.fail("looked at"))
+
+
+def test_each_photograph_is_read_few_times_and_few_are_held(tmp_path, monkeypatch):
+    work = Workspace(tmp_path)
+    work.plan({}, overwrite=False)
+    pairs = photographs(work, {f"{k:02d}": [k % 64] for k in range(80)})
+    reads = []
+    original = feature_files.read
+
+    def counted(file, name, **how):
+        reads.append(name)
+        return original(file, name, **how)
+
+    monkeypatch.setattr(feature_files, "read", counted)
+    match(pairs, nearest, work, 1024, 2, lambda done: None)
+    assert len(pairs) == 3160 and len(reads) <= 2 * 80
+    with h5py.File(work.features) as file:
+        cache = _Cache(file, 1024, ("upright",))
+        for k in range(80):
+            cache[f"{k:02d}"]
+        assert len(cache._held) == 64
+        tight = _Cache(file, 0, ("upright",))
+        assert [len(tight[name].lafs) for name in ("00", "01", "02")] == [1, 1, 1]
+        assert list(tight._held) == ["01", "02"]  # the two of a pair, whatever the bound
