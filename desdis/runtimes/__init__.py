@@ -9,7 +9,7 @@ from desdis.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-NAMES = ("torch", "onnx", "bf16")
+NAMES = ("torch", "onnx", "bf16", "int8")
 
 
 class Runtime(Protocol):
@@ -21,16 +21,19 @@ class Runtime(Protocol):
 
 
 def make(network: "nn.Module", runtime: str = "auto", device: str = "cpu") -> Runtime:
-    """The network in a runtime. "auto" takes on the CPU the first that is there and knows the network of bf16 (CPUs
-    with AVX512-BF16), onnx (ONNX Runtime) and torch; on a GPU torch. Raises UserError when the one that was asked for
-    is not there."""
+    """The network in a runtime. "auto" takes on the CPU the first that is there and knows the network of int8 (CPUs
+    with AVX512-VNNI, light students), bf16 (CPUs with AVX512-BF16), onnx (ONNX Runtime) and torch; on a GPU torch.
+    Raises UserError when the one that was asked for is not there."""
     from desdis.runtimes.bf16 import Bf16Runtime
+    from desdis.runtimes.int8 import Int8Runtime
     from desdis.runtimes.torch import TorchRuntime
 
     if runtime not in ("auto", *NAMES):
         raise UserError(f"no runtime called {runtime!r}: auto, {', '.join(NAMES)}")
-    for name in [runtime] if runtime != "auto" else ["bf16", "onnx", "torch"] if device == "cpu" else ["torch"]:
+    for name in [runtime] if runtime != "auto" else ["int8", "bf16", "onnx", "torch"] if device == "cpu" else ["torch"]:
         try:
+            if name == "int8":
+                return Int8Runtime(network, device)
             if name == "bf16":
                 return Bf16Runtime(network, device)
             if name == "onnx":

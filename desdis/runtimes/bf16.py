@@ -10,6 +10,7 @@ from torch import nn
 
 from desdis import architectures
 from desdis.runtimes.fold import fold
+from desdis.runtimes.rows import row_matrix, three_rows
 
 CHUNK = 512  # patches at once; fewer, and the calls' own cost shows (14 % at 128 and width 8)
 
@@ -106,27 +107,19 @@ class Pairs(Layer):
 
 
 class Rows:
-    """The first layer as one matrix product, which wins where it is narrow: a row of the output from three of the
-    input, (3 x 32) x (row x C), mostly zeros."""
+    """The first layer as one matrix product, which wins where it is narrow."""
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         side, self.step = architectures.PATCH_SIZE, convolution.stride[0]
         self.side, self.channels = side // self.step, convolution.out_channels
-        # Each input pixel by itself through the convolution: the product's matrix. Three rows, the middle one in reach.
-        pixels = torch.eye(3 * side).reshape(3 * side, 1, 3, side)
-        stride, weight = (1, self.step), convolution.weight
-        columns = nn.functional.conv2d(pixels, weight, stride=stride, padding=(0, 1))  # (3 side, C, 1, row)
-        matrix = columns[:, :, 0].permute(2, 1, 0).reshape(-1, 3 * side)  # (row x C, 3 side)
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(matrix.bfloat16().contiguous(), CHUNK * self.side)
+        matrix = row_matrix(convolution, side).bfloat16().contiguous()
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(matrix, CHUNK * self.side)
         self.bias = bias_of(convolution).repeat(self.side).bfloat16()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        n, side, _ = x.shape
-        padded = nn.functional.pad(x, (0, 0, 1, 1))
-        strides = ((side + 2) * side, self.step * side, 1)
-        rows = padded.as_strided((n, self.side, 3 * side), strides).reshape(-1, 3 * side)
+        rows = three_rows(nn.functional.pad(x, (0, 0, 1, 1)), self.step)
         y = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, "relu", [], "")
-        return y.view(n, self.side, self.side, self.channels).permute(0, 3, 1, 2)
+        return y.view(len(x), self.side, self.side, self.channels).permute(0, 3, 1, 2)
 
 
 def in_pairs(weight: torch.Tensor, step: int) -> torch.Tensor:

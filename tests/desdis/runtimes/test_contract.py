@@ -8,12 +8,12 @@ import torch
 from desdis import architectures, runtimes
 from desdis.errors import UserError
 from desdis.patches import extract_patches
-from desdis.runtimes import bf16
+from desdis.runtimes import bf16, int8
 from desdis.runtimes.fold import fold
 from desdis.runtimes.torch import TorchRuntime
 
 # L2 distance of unit descriptors; rounding the patch to bytes costs 0.015 with the authors' weights.
-TOLERANCE = {"torch": 2e-5, "onnx": 2e-5, "bf16": 0.04}
+TOLERANCE = {"torch": 2e-5, "onnx": 2e-5, "bf16": 0.04, "int8": 0.2}
 
 
 def network(architecture: str) -> torch.nn.Module:
@@ -50,6 +50,8 @@ def runtime(request, net) -> runtimes.Runtime:
         pytest.importorskip("onnxruntime", reason="onnxruntime is an extra")
     if request.param == "bf16" and (not bf16.supported() or isinstance(net, architectures.HyNet)):
         pytest.skip("bfloat16 needs AVX512-BF16 and a chain of convolutions")
+    if request.param == "int8" and not (int8.supported() and isinstance(net, architectures.LightStudent)):
+        pytest.skip("bytes need AVX512-VNNI and a light student")
     return runtimes.make(net, request.param)
 
 
@@ -112,6 +114,23 @@ def test_a_device_cuts_and_describes():
 def test_bf16_says_what_it_lacks():
     with pytest.raises(UserError, match="runtime bf16: .*; runtime auto"):
         runtimes.make(network("hynet"), "bf16")
+
+
+@pytest.mark.skipif(not int8.supported(), reason="bytes need AVX512-VNNI")
+def test_bytes_are_the_same_in_any_batch_and_the_error_is_small_on_the_whole():
+    net, patches = network("desdis-8"), some_patches()
+    runtime = runtimes.make(net, "int8")
+    many = runtime(np.tile(patches, (40, 1, 1)))  # more than a chunk
+    np.testing.assert_array_equal(many, np.tile(runtime(patches), (40, 1)))
+    np.testing.assert_array_equal(many[:1], runtime(patches[:1]))
+    assert np.linalg.norm(many[:37] - reference(net, patches), axis=1).mean() < 0.06
+    assert runtimes.make(net, "auto").name == "int8"
+
+
+def test_bytes_are_for_light_students_only():
+    with pytest.raises(UserError, match="runtime int8: HardNet is no light student.*; runtime auto"):
+        runtimes.make(network("hardnet"), "int8")
+    assert runtimes.make(network("hardnet"), "auto").name != "int8"
 
 
 def test_an_unknown_network_falls_back_to_torch():
