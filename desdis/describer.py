@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 MAGNIFICATION = 9.0  # half the side of a patch in sigmas of the detection
 SIZE = 32
-SLICE = 4096  # frames cut and described at once: memory does not grow with their number
+SLICE = 16384  # frames cut and described at once, 16 MB: each slice blurs the image anew, so that few are better
 
 
 class Describer:

@@ -100,12 +100,16 @@ class Features:
 def places(lafs: np.ndarray) -> np.ndarray:
     """(N,) int: for each frame of (N, 2, 3) the first row with the same centre and scale. Several orientations of one
     place are several frames but one keypoint: what is matched refers to the first."""
-    area = np.linalg.det(lafs[:, :, :2].astype(np.float64))
+    A, centres = lafs[:, :, :2].astype(np.float64), lafs[:, :, 2].astype(np.float64)
+    area = A[:, 0, 0] * A[:, 1, 1] - A[:, 0, 1] * A[:, 1, 0]
     scale = np.round(np.log2(np.abs(area) + 1e-12), 2)
-    _, first, inverse = np.unique(
-        np.column_stack([lafs[:, :, 2].astype(np.float64), scale]), axis=0, return_index=True, return_inverse=True
-    )
-    return first[inverse.reshape(-1)]
+    order = np.lexsort((scale, centres[:, 1], centres[:, 0]))  # stable: the first of each run is the first row
+    table = np.column_stack([centres, scale])[order]
+    new = np.ones(len(lafs), bool)
+    new[1:] = (table[1:] != table[:-1]).any(axis=1)
+    first = np.empty(len(lafs), np.int64)
+    first[order] = order[new][np.cumsum(new) - 1]
+    return first
 
 
 @dataclass(frozen=True)

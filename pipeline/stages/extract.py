@@ -78,30 +78,45 @@ def describe_detected(
     photo: Photo, image: Image, detected: Detected, describe: Describe | None, orientations: tuple[str, ...]
 ) -> Features:
     """Descriptors in every wanted orientation; frames scaled back to the stored photograph."""
-    lafs = detected.lafs
-    descriptors: dict[str, np.ndarray] = {}
+    lafs, scores = detected.lafs, detected.scores
     if describe is None:
         assert detected.descriptors is not None
-        descriptors["oriented"] = detected.descriptors
-    elif "oriented" not in orientations:
-        keep = places(lafs) == np.arange(len(lafs))
-        oriented = lafs[keep]
-        detected = Detected(upright(oriented, image.roll), detected.scores[keep])
-        lafs = detected.lafs
-        descriptors["upright"] = describe(image.grey, lafs)
-        if "probe" in orientations:
-            descriptors["oriented"] = np.zeros_like(descriptors["upright"])
-            descriptors["oriented"][: files.PROBE] = describe(image.grey, oriented[: files.PROBE])
+        descriptors = {"oriented": detected.descriptors}
     else:
-        descriptors["oriented"] = describe(image.grey, lafs)
-        if "upright" in orientations:
-            first = places(lafs) == np.arange(len(lafs))
-            described = describe(image.grey, upright(lafs[first], image.roll))
-            descriptors["upright"] = np.zeros((len(lafs), described.shape[1]), np.float32)
-            descriptors["upright"][first] = described
+        first = np.flatnonzero(places(lafs) == np.arange(len(lafs)))
+        level = upright(lafs[first], image.roll)
+        wanted = {}
+        if "oriented" in orientations:
+            wanted["oriented"] = np.arange(len(lafs)), lafs
+            if "upright" in orientations:
+                wanted["upright"] = first, level
+        else:
+            wanted["upright"] = np.arange(len(level)), level
+            if "probe" in orientations:
+                probe = first[: files.PROBE]
+                wanted["oriented"] = np.arange(len(probe)), lafs[probe]
+            lafs, scores = level, scores[first]
+        descriptors = _descriptors(image.grey, wanted, len(lafs), describe)
     height, width = image.grey.shape
     ratio = np.array([photo.width / width, photo.height / height], np.float32)
-    return Features(lafs * ratio[None, :, None], detected.scores, descriptors, (photo.width, photo.height))
+    return Features(lafs * ratio[None, :, None], scores, descriptors, (photo.width, photo.height))
+
+
+def _descriptors(
+    grey: np.ndarray, wanted: dict[str, tuple[np.ndarray, np.ndarray]], count: int, describe: Describe
+) -> dict[str, np.ndarray]:
+    """By orientation (count, D) float32, zero but for the rows (M,) of the frames (M, 2, 3) that are wanted. All are
+    described at once: the photograph is blurred for its patches once."""
+    described = describe(grey, np.concatenate([frames for _, frames in wanted.values()]))
+    descriptors, begin = {}, 0
+    for orientation, (rows, frames) in wanted.items():
+        part = described[begin : begin + len(frames)]
+        begin += len(frames)
+        if len(rows) < count:
+            part, short = np.zeros((count, described.shape[1]), np.float32), part
+            part[rows] = short
+        descriptors[orientation] = part
+    return descriptors
 
 
 def upright(lafs: np.ndarray, roll: float = 0.0) -> np.ndarray:
