@@ -153,7 +153,7 @@ def model_from_matches(
             accuracy = asdict(evaluate(read_poses(models[0].path) if models else {}, known, given))
     with work.stage("report"):
         result = report(
-            recipe, survey, keypoints, orientation, two_views, models, [*notes, *mapping_notes], accuracy,
+            recipe, survey, keypoints, len(pairs), orientation, two_views, models, [*notes, *mapping_notes], accuracy,
             weights_sha256, reference, work,
         )  # fmt: skip
         if html:

@@ -21,6 +21,7 @@ def report(
     recipe: Recipe,
     survey: Survey,
     keypoints: dict[str, int],
+    num_pairs: int,
     orientation: dict[str, Any],
     two_views: list[TwoView],
     models: list[Model],
@@ -30,7 +31,7 @@ def report(
     reference: Path | None,
     work: Workspace,
 ) -> dict[str, Any]:
-    """The report as written to report.json."""
+    """The report as written to report.json. num_pairs: all that were compared; two_views: those with matches."""
     names = [photo.name for photo in survey.photos]
     graph = view_graph.view_graph(names, two_views)
     registered = {name for model in models for name in model.registered}
@@ -39,7 +40,7 @@ def report(
     what = {
         "survey": f"{len(names)} photographs, {_counted(len(survey.cameras), 'camera')}",
         "extract": f"{sum(keypoints.values())} keypoints",
-        "pair": f"{len(two_views)} pairs ({recipe.pairs.name})",
+        "pair": f"{num_pairs} pairs ({recipe.pairs.name})",
         "orient": orientation["decision"],
         "match": f"{sum(view.num_matches for view in two_views)} matches",
         "verify": f"{len(verified)} pairs verified, {sum(len(v.inliers) for v in verified)} inliers",
@@ -74,7 +75,7 @@ def report(
         ],
         "accuracy": accuracy,
         "reference": None if reference is None else str(reference.resolve()),
-        "view_graph": _graph(graph, two_views),
+        "view_graph": _graph(graph, two_views, num_pairs),
         "orientation": orientation,
         "stages": stages,
         "seconds_total": round(sum(stage["seconds"] for stage in stages.values()), 3),
@@ -107,9 +108,9 @@ def _version(name: str) -> str:
         return "-"
 
 
-def _graph(graph: nx.Graph, two_views: list[TwoView]) -> dict[str, Any]:
+def _graph(graph: nx.Graph, two_views: list[TwoView], num_pairs: int) -> dict[str, Any]:
     return {
-        "pairs": len(two_views),
+        "pairs": num_pairs,
         "verified_pairs": graph.number_of_edges(),
         "components": view_graph.components(graph),
         "bridges": [list(edge) for edge in view_graph.bridges(graph)],

@@ -31,7 +31,7 @@ def finished_run(folder: Path) -> tuple[Path, dict]:
     accuracy = evaluate(read_poses(models[0].path), Reference(run.poses))
     two_views = read_two_views(work, VerifyOptions.model_validate({}))
     made = report(
-        load_recipe(), survey, {name: len(rows) for name, rows in run.seen.items()},
+        load_recipe(), survey, {name: len(rows) for name, rows in run.seen.items()}, len(two_views),
         {"decision": "upright", "why": "asked for", "pairs": {}}, two_views, models, ["another note"],
         asdict(accuracy), "ab" * 32, work.sparse / "0", work,
     )  # fmt: skip
