@@ -10,6 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pycolmap
@@ -19,6 +20,19 @@ from pipeline.mappers.models import score, write_largest_first
 
 _ENOUGH_INLIERS = 3000  # verified matches for each photograph that make a small collection's model sure
 _SURE_GROWTH = 1.3  # growth between global adjustments where the model is sure: COLMAP's 1.1 takes longer for the same
+# Where a robust adjustment follows at the end, those on the way need only be good enough for the next photograph. They
+# end at such a relative decrease of the cost; one refinement is enough for strong collections, weak ones need two.
+_COARSE = {
+    "weak": {"ba_local_function_tolerance": 1e-3, "ba_global_function_tolerance": 1e-4, "ba_global_max_refinements": 2},
+    "strong": {
+        "ba_local_function_tolerance": 1e-3,
+        "ba_global_function_tolerance": 1e-3,
+        "ba_local_max_refinements": 1,
+        "ba_global_max_refinements": 1,
+    },
+}
+
+Footing = Literal["fragile", "weak", "strong"]
 
 
 def incremental(task: MappingTask, options: MapperOptions, progress: Progress) -> list[str]:
@@ -28,15 +42,15 @@ def incremental(task: MappingTask, options: MapperOptions, progress: Progress) -
     """
     scratch = task.output.with_name(task.output.name + ".tmp")
     shutil.rmtree(scratch, ignore_errors=True)
-    fragile = _fragile(task, options)
+    footing = _footing(task, options)
     best: list[pycolmap.Reconstruction] = []
     outcomes: list[tuple[int, int]] = []
     for attempt, start in enumerate(_starts(task, options)):
-        models = _map_once(task, options, scratch, attempt, start, fragile, progress)
+        models = _map_once(task, options, scratch, attempt, start, footing, progress)
         outcomes.append(score(models[0]) if models else (0, 0))
         if outcomes[-1] > (score(best[0]) if best else (0, 0)):
             best, chosen = models, attempt
-        if attempt + 1 >= options.attempts or _settled(outcomes, task, fragile):
+        if attempt + 1 >= options.attempts or _settled(outcomes, task, footing):
             break
     write_largest_first(best, task.output)
     shutil.rmtree(scratch, ignore_errors=True)
@@ -46,18 +60,21 @@ def incremental(task: MappingTask, options: MapperOptions, progress: Progress) -
     return [f"mapped from {len(outcomes)} starts (photographs/observations {shown}); kept start {chosen + 1}"]
 
 
-def _fragile(task: MappingTask, options: MapperOptions) -> bool:
-    """Whether the start decides much: few photographs with few matches."""
+def _footing(task: MappingTask, options: MapperOptions) -> Footing:
+    """How surely a collection is mapped: strong by its matches; else fragile where it is small, so that the start
+    decides much, or weak."""
     with pycolmap.Database.open(task.database) as database:
         inliers = sum(database.read_two_view_geometry_num_inliers()[1])
-    return task.num_images <= options.attempts_max_images and inliers < _ENOUGH_INLIERS * task.num_images
+    if inliers >= _ENOUGH_INLIERS * task.num_images:
+        return "strong"
+    return "fragile" if task.num_images <= options.attempts_max_images else "weak"
 
 
-def _settled(outcomes: list[tuple[int, int]], task: MappingTask, fragile: bool) -> bool:
+def _settled(outcomes: list[tuple[int, int]], task: MappingTask, footing: Footing) -> bool:
     """Whether another start would hardly help: every photograph is registered, and in a fragile collection whose focal
     lengths are guesses two starts agree on the number of observations."""
     (images, observations), *others = sorted(outcomes, reverse=True)
-    if not fragile:
+    if footing != "fragile":
         return images == task.num_images or len(outcomes) > 1
     if images < task.num_images:
         return False
@@ -100,7 +117,7 @@ def _map_once(
     scratch: Path,
     attempt: int,
     start: tuple[int, int] | None,
-    fragile: bool,
+    footing: Footing,
     progress: Progress,
 ) -> list[pycolmap.Reconstruction]:
     """Models of one start, largest first."""
@@ -116,8 +133,15 @@ def _map_once(
     settings.mapper.abs_pose_min_num_inliers = options.abs_pose_min_num_inliers
     settings.mapper.filter_max_reproj_error = options.filter_max_reproj_error
     settings.triangulation.ignore_two_view_tracks = task.num_images > 2 and not options.two_view_points
-    if not fragile:
+    if footing != "fragile":
         settings.ba_global_frames_ratio = settings.ba_global_points_ratio = _SURE_GROWTH
+        if options.robust_scale:
+            settings.mergedict(_COARSE[footing])
+    if footing == "strong" and options.robust_scale:
+        # Tracks are completed up to the error at which points are dropped. With COLMAP's 4 pixels the observations
+        # between come and go in every refinement; weak collections need them to hold together.
+        settings.triangulation.complete_max_reproj_error = options.filter_max_reproj_error
+        settings.triangulation.merge_max_reproj_error = options.filter_max_reproj_error
     if start:
         settings.init_image_id1, settings.init_image_id2 = start
         settings.init_num_trials = 2  # an unsuitable pair stays unsuitable

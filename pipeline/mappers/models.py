@@ -9,6 +9,8 @@ from datasets.cameras import Pose
 from pipeline.mappers import MappingTask
 from pipeline.types import Model
 
+_SETTLED = 1e-6  # relative decrease of the cost that ends the robust adjustment; far below what a seed changes
+
 
 def score(reconstruction: pycolmap.Reconstruction) -> tuple[int, int]:
     """(registered images, observations): more of the first is better, then more of the second."""
@@ -23,6 +25,7 @@ def refine_robustly(sparse: Path, task: MappingTask, scale: float) -> None:
     options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
     options.ceres.loss_function_scale = scale
     options.ceres.solver_options.num_threads = task.threads
+    options.ceres.solver_options.function_tolerance = _SETTLED
     for folder in _folders(sparse):
         reconstruction = pycolmap.Reconstruction(folder)
         config = pycolmap.BundleAdjustmentConfig()
