@@ -17,12 +17,18 @@ def product_rates(rounds: int, size: int = 2048) -> dict[str, float]:
     """Multiply-adds a second of processor time of a large matrix product, by who computes it."""
     import torch
 
+    from desdis.runtimes import int8
+
     a = torch.randn(size, size)
     half = a.bfloat16()
     contenders = {
         "torch float32": Contender(lambda: a @ a, size**3),
         "torch bfloat16": Contender(lambda: half @ half, size**3),
     }
+    if int8.supported():
+        product = int8.Product(a, torch.zeros(size), size, step=1.0, zero=0, out=1.0)
+        whole = torch.randint(0, 256, (size, size), dtype=torch.uint8)
+        contenders["torch int8"] = Contender(lambda: product(whole), size**3)
     try:
         contenders["ONNX Runtime float32"] = Contender(_onnx_product(a.numpy()), size**3)
     except ImportError:
@@ -94,11 +100,12 @@ def describing(rounds: int, patches: int = 2048) -> str:
 def _roofline(timings: dict[str, Timing], rates: dict[str, float]) -> str:
     """What share of a large matrix product's rate each network reaches, a second of processor time."""
     full = max(rate for name, rate in rates.items() if "float32" in name)
-    half = rates["torch bfloat16"]
+    narrow = {"bf16": rates["torch bfloat16"], "int8": rates.get("torch int8", 0.0)}
     rows = []
     for name, timing in timings.items():
-        work = MULTIPLY_ADDS[name.split(" ")[0]] * timing.cpu_rate
-        best = half if name.endswith("bf16") else full
+        network, runtime = name.split(" ")[:2]
+        work = MULTIPLY_ADDS[network] * timing.cpu_rate
+        best = narrow.get(runtime, full)
         rows.append([name, f"{work / 1e9:.1f}", f"{work / best:.0%}", f"{work / rates['torch float32']:.0%}"])
     products = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in rates.items())
     header = [
