@@ -6,7 +6,7 @@ from pathlib import Path
 import pycolmap
 
 from datasets.cameras import Pose
-from pipeline.mappers import MappingTask
+from pipeline.mappers import MapperOptions, MappingTask
 from pipeline.types import Model
 
 _SETTLED = 1e-5  # relative decrease of the cost that ends the robust adjustment: poses move far less than between seeds
@@ -17,13 +17,15 @@ def score(reconstruction: pycolmap.Reconstruction) -> tuple[int, int]:
     return reconstruction.num_reg_images(), reconstruction.compute_num_observations()
 
 
-def refine_robustly(sparse: Path, task: MappingTask, scale: float) -> None:
-    """A last bundle adjustment of every model, with a Cauchy loss of `scale` pixels: COLMAP's own is plain least
-    squares, in which the few wrong observations that survive its filters pull at every camera."""
+def refine_robustly(sparse: Path, task: MappingTask, mapper: MapperOptions) -> None:
+    """A last bundle adjustment of every model, with a Cauchy loss of `robust_scale` pixels: COLMAP's own is plain least
+    squares, in which the few wrong observations that survive its filters pull at every camera. What the loss lets go
+    is dropped."""
+    min_tri_angle = pycolmap.IncrementalMapperOptions().filter_min_tri_angle
     options = pycolmap.BundleAdjustmentOptions()
     options.print_summary = False
     options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
-    options.ceres.loss_function_scale = scale
+    options.ceres.loss_function_scale = mapper.robust_scale
     options.ceres.solver_options.num_threads = task.threads
     options.ceres.solver_options.function_tolerance = _SETTLED
     for folder in _folders(sparse):
@@ -35,6 +37,8 @@ def refine_robustly(sparse: Path, task: MappingTask, scale: float) -> None:
             config.set_constant_cam_intrinsics(camera_id)
         config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
         pycolmap.create_default_bundle_adjuster(options, config, reconstruction).solve()
+        manager = pycolmap.ObservationManager(reconstruction)
+        manager.filter_all_points3D(mapper.filter_max_reproj_error, min_tri_angle)
         reconstruction.update_point_3d_errors()
         reconstruction.write(folder)
 

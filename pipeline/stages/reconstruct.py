@@ -32,7 +32,7 @@ def reconstruct(
     )
     notes = MAPPERS[options.name](task, options, progress)
     if options.robust_scale:
-        refine_robustly(work.sparse, task, options.robust_scale)
+        refine_robustly(work.sparse, task, options)
     write_points(work.sparse, work.points)
     write_atomically(work.mapping, json.dumps({"notes": notes}))
     return read_models(work.sparse), notes
