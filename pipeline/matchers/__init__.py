@@ -28,8 +28,8 @@ class MatcherOptions(BaseModel):
     sieve_from: int = Field(
         default=1000,
         ge=0,
-        description="of more pairs than this, those whose 1,024 strongest keypoints hardly match are left unmatched; "
-        "0: match all",
+        description="of more pairs than this, those whose 1,024 strongest of 4,096 or more keypoints hardly match are "
+        "left unmatched; 0: match all",
     )
     cache_mib: int = Field(default=1024, ge=1, description="descriptors kept in memory between pairs, MiB")
     block: int = Field(

@@ -22,8 +22,9 @@ from pipeline.workspace import Workspace
 MatchDescriptors = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 _FLUSH = 64  # pairs between flushes: what a kill can cost
 _BLOCK = 32  # pairs come in blocks of so many photographs by so many: no more than two blocks need be in memory
-# Of the strongest keypoints, SIEVE of each photograph, a promising pair matches at least PROMISE.
-SIEVE, PROMISE = 1024, 10
+# Of the strongest keypoints, SIEVE of each photograph, a promising pair matches at least PROMISE. Where there are not
+# several times as many, looking first takes as long as matching.
+SIEVE, PROMISE, SEVERAL = 1024, 10, 4
 UNPROMISING = "none"  # stands for the orientation of pairs that were not matched wholly
 
 
@@ -76,9 +77,10 @@ def match(
 
 
 def promising(first: Features, second: Features, match_descriptors: MatchDescriptors) -> bool:
-    """Whether the strongest keypoints of the two photographs match, in either orientation."""
-    if not (first.scores.any() and second.scores.any()):
-        return True  # imported features need not say which are the strongest
+    """Whether the strongest keypoints of the two photographs match, in either orientation. Photographs of few keypoints
+    always are, and imported features that do not say which are the strongest."""
+    if min(len(first.lafs), len(second.lafs)) < SEVERAL * SIEVE or not (first.scores.any() and second.scores.any()):
+        return True
     a, b = (np.argsort(-features.scores, kind="stable")[:SIEVE] for features in (first, second))
     return any(
         len(match_descriptors(first.descriptors[way][a], second.descriptors[way][b])[0]) >= PROMISE

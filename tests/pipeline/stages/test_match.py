@@ -4,6 +4,7 @@ import pytest
 
 from pipeline.files import features as feature_files
 from pipeline.files import matches as match_files
+from pipeline.stages import match as stage
 from pipeline.stages.match import PROMISE, UNPROMISING, _Cache, best_orientation, match, promising
 from pipeline.types import Features
 from pipeline.workspace import Workspace
@@ -78,7 +79,8 @@ def photographs(work: Workspace, seen: dict[str, list[int]]) -> list[tuple[str, 
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_of_many_pairs_the_unpromising_are_left_unmatched_and_counted(tmp_path, threads):
+def test_of_many_pairs_the_unpromising_are_left_unmatched_and_counted(tmp_path, threads, monkeypatch):
+    monkeypatch.setattr(stage, "SEVERAL", 0)  # these photographs have few keypoints
     work = Workspace(tmp_path)
     work.plan({}, overwrite=False)
     common = list(range(PROMISE))
@@ -96,7 +98,13 @@ def test_of_many_pairs_the_unpromising_are_left_unmatched_and_counted(tmp_path, 
         assert len(match_files.read(file, "a", "c").indices) == PROMISE - 1
 
 
-def test_features_without_scores_are_always_promising():
+def test_photographs_of_few_keypoints_are_always_promising():
+    first = features({"upright": E})
+    assert promising(first, first, lambda a, b: pytest.fail("looked at"))
+
+
+def test_features_without_scores_are_always_promising(monkeypatch):
+    monkeypatch.setattr(stage, "SEVERAL", 0)
     unscored = Features(features({"upright": E}).lafs, np.zeros(4, np.float32), {"upright": np.eye(4)}, (10, 10))
     assert promising(unscored, unscored, lambda a, b: pytest.fail("looked at"))
 
