@@ -13,6 +13,7 @@ from torch import nn
 
 from desdis import architectures
 from desdis.runtimes.bf16 import bias_of, chain
+from desdis.runtimes.chunks import chunks
 from desdis.runtimes.fold import fold
 from desdis.runtimes.rows import row_matrix, three_rows
 
@@ -54,9 +55,9 @@ class Int8Runtime:
     @torch.inference_mode()
     def __call__(self, patches: np.ndarray) -> np.ndarray:
         descriptors = torch.empty((len(patches), architectures.DIMENSIONS))
-        for begin in range(0, len(patches), CHUNK):
-            part = torch.from_numpy(patches[begin : begin + CHUNK])
-            nn.functional.normalize(self.embed(part), dim=1, out=descriptors[begin : begin + CHUNK])
+        for where, part in chunks(patches, CHUNK):
+            rows = descriptors[where]
+            nn.functional.normalize(self.embed(part)[: len(rows)], dim=1, out=rows)
         return descriptors.numpy()
 
     def embed(self, patches: torch.Tensor) -> torch.Tensor:

@@ -69,10 +69,12 @@ def nearest(
     padded = torch.nn.functional.pad(base, (0, 0, 0, -len(base) % groups))
     dtype, error = coarse_type(base.device)
     coarse_base = padded.to(dtype).T
-    products = base.new_empty((min(options.block, len(queries)), len(padded)), dtype=dtype)
+    # Sizes in steps: for each new one oneDNN would write code anew, and keep it.
+    coarse_queries = torch.nn.functional.pad(queries.to(dtype), (0, 0, 0, -len(queries) % GROUPS)).split(options.block)
+    products = base.new_empty((len(coarse_queries[0]), len(padded)), dtype=dtype)
     found = []
-    for part in queries.split(options.block):
-        coarse = torch.mm(part.to(dtype), coarse_base, out=products[: len(part)])
+    for part, rounded in zip(queries.split(options.block), coarse_queries, strict=False):
+        coarse = torch.mm(rounded, coarse_base, out=products[: len(rounded)])[: len(part)]
         row, column = candidates(coarse, groups, error + off, max_ratio, options.max_distance)
         if len(row) > CROWDED * len(part):  # descriptors so alike that the coarse product cannot tell them apart
             row, column = candidates(part @ padded.T, groups, FLOAT_ERROR + off, max_ratio, options.max_distance)
