@@ -4,6 +4,7 @@
 done, finishes what is not, and stops, naming the key, where an option changed (unless `overwrite`).
 """
 
+import ctypes
 import hashlib
 import json
 import os
@@ -169,6 +170,14 @@ def reset_peak_memory() -> None:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         pass
+
+
+def return_memory() -> None:
+    """Give free memory back to the system. Arrays of ever new sizes leave glibc with holes that it keeps, a MiB for each
+    photograph; other systems' allocators see to it themselves."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def peak_memory_mib() -> float:

@@ -13,10 +13,11 @@ import numpy as np
 from pipeline.files import features as files
 from pipeline.threads import ahead
 from pipeline.types import Detected, Features, Image, Photo, Survey, places
-from pipeline.workspace import Workspace
+from pipeline.workspace import Workspace, return_memory
 
 Detect = Callable[[Image], Detected]
 Describe = Callable[[np.ndarray, np.ndarray], np.ndarray]
+_RETURN = 16  # photographs after which free memory is given back
 
 
 def extract(
@@ -54,6 +55,8 @@ def extract(
             features = describe_detected(photo, image, detected, describe, orientations)
             files.write(file, photo.name, features)
             counts[photo.name] = len(features.lafs)
+            if len(counts) % _RETURN == 0:
+                return_memory()
             progress(len(counts))
     return counts
 

@@ -17,7 +17,7 @@ from pipeline.files import features as feature_files
 from pipeline.files import matches as match_files
 from pipeline.threads import ahead, single_threaded_torch
 from pipeline.types import Features, Matches
-from pipeline.workspace import Workspace
+from pipeline.workspace import Workspace, return_memory
 
 MatchDescriptors = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 _FLUSH = 64  # pairs between flushes: what a kill can cost
@@ -71,6 +71,7 @@ def match(
             decided[matches.orientation] += 1
             if done % _FLUSH == 0:
                 file.flush()
+                return_memory()
                 progress(len(pairs) - len(missing) + done)
         progress(len(pairs))
     return decided
