@@ -173,8 +173,8 @@ def reset_peak_memory() -> None:
 
 
 def return_memory() -> None:
-    """Give free memory back to the system. Arrays of ever new sizes leave glibc with holes that it keeps, a MiB for each
-    photograph; other systems' allocators see to it themselves."""
+    """Give free memory back to the system. Arrays of ever new sizes leave glibc with holes that it keeps, some MiB for
+    each photograph; other systems' allocators see to it themselves."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
