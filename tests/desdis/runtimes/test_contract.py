@@ -39,20 +39,34 @@ def reference(net: torch.nn.Module, patches: np.ndarray) -> np.ndarray:
     return net(torch.from_numpy(patches)[:, None].float()).numpy()
 
 
-@pytest.fixture(scope="module", params=["desdis-8", "desdis-5", "desdis-32", "hardnet", "sosnet", "hynet"])
-def net(request) -> torch.nn.Module:
-    return network(request.param)
+NOT_FOR = {("hynet", "bf16"), *((network, "int8") for network in ("hardnet", "sosnet", "hynet"))}  # they say so: below
+CASES = [
+    (architecture, runtime)
+    for architecture in ("desdis-8", "desdis-5", "desdis-32", "hardnet", "sosnet", "hynet")
+    for runtime in runtimes.NAMES
+    if (architecture, runtime) not in NOT_FOR
+]
 
 
-@pytest.fixture(params=runtimes.NAMES)
-def runtime(request, net) -> runtimes.Runtime:
-    if request.param == "onnx":
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def case(request) -> tuple[str, str]:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def net(case) -> torch.nn.Module:
+    return network(case[0])
+
+
+@pytest.fixture
+def runtime(case, net) -> runtimes.Runtime:
+    if case[1] == "onnx":
         pytest.importorskip("onnxruntime", reason="onnxruntime is an extra")
-    if request.param == "bf16" and (not bf16.supported() or isinstance(net, architectures.HyNet)):
-        pytest.skip("bfloat16 needs AVX512-BF16 and a chain of convolutions")
-    if request.param == "int8" and not (int8.supported() and isinstance(net, architectures.LightStudent)):
-        pytest.skip("bytes need AVX512-VNNI and a light student")
-    return runtimes.make(net, request.param)
+    if case[1] == "bf16" and not bf16.supported():
+        pytest.skip("bfloat16 needs AVX512-BF16")
+    if case[1] == "int8" and not int8.supported():
+        pytest.skip("bytes need AVX512-VNNI")
+    return runtimes.make(net, case[1])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
