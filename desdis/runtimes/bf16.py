@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from desdis import architectures
-from desdis.runtimes.chunks import chunks
+from desdis.runtimes.chunks import in_chunks
 from desdis.runtimes.fold import fold
 from desdis.runtimes.rows import row_matrix, three_rows
 
@@ -44,13 +44,8 @@ class Bf16Runtime:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(flat.bfloat16().contiguous(), CHUNK)
             self.bias = bias_of(last).bfloat16()
 
-    @torch.inference_mode()
     def __call__(self, patches: np.ndarray) -> np.ndarray:
-        descriptors = torch.empty((len(patches), architectures.DIMENSIONS))
-        for where, part in chunks(patches, CHUNK):
-            rows = descriptors[where]
-            nn.functional.normalize(self.embed(part)[: len(rows)], dim=1, out=rows)
-        return descriptors.numpy()
+        return in_chunks(self.embed, patches, CHUNK)
 
     def embed(self, patches: torch.Tensor) -> torch.Tensor:
         """(N, 32, 32) to (N, 128) float32, before the division by the norm."""

@@ -13,7 +13,7 @@ from torch import nn
 
 from desdis import architectures
 from desdis.runtimes.bf16 import bias_of, chain
-from desdis.runtimes.chunks import chunks
+from desdis.runtimes.chunks import in_chunks
 from desdis.runtimes.fold import fold
 from desdis.runtimes.rows import row_matrix, three_rows
 
@@ -52,13 +52,8 @@ class Int8Runtime:
             flat = last.weight.permute(0, 2, 3, 1).reshape(len(last.weight), -1)  # (128, row, column, channel)
             self.product = Product(flat, bias_of(last), CHUNK, step, zero=0)
 
-    @torch.inference_mode()
     def __call__(self, patches: np.ndarray) -> np.ndarray:
-        descriptors = torch.empty((len(patches), architectures.DIMENSIONS))
-        for where, part in chunks(patches, CHUNK):
-            rows = descriptors[where]
-            nn.functional.normalize(self.embed(part)[: len(rows)], dim=1, out=rows)
-        return descriptors.numpy()
+        return in_chunks(self.embed, patches, CHUNK)
 
     def embed(self, patches: torch.Tensor) -> torch.Tensor:
         """(N, 32, 32) to (N, 128) float32, before the division by the norm."""

@@ -2,8 +2,8 @@
 
 Reading and detecting run in threads beside the description (a bounded queue keeps memory flat); each photograph is
 read once and written as soon as it is described. Where the orientation is still open, photographs are described
-upright, and their strongest keypoints oriented too: the probe by which stage `orient` decides. Only photographs that
-turn out to need both are read a second time.
+upright, and their strongest keypoints oriented too: the probe by which stage `orient` decides. Only photographs of
+which more turns out to be needed are read a second time.
 """
 
 from collections.abc import Callable
