@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import h5py
 import numpy as np
 
+from pipeline.epipolar import epipolar_inliers
 from pipeline.files import features as feature_files
 from pipeline.files import matches as match_files
 from pipeline.threads import ahead, single_threaded_torch
@@ -107,19 +108,11 @@ def best_orientation(first: Features, second: Features, match_descriptors: Match
             candidates.append(Matches(*_one_match_a_place(first, second, *found), orientation))
     counts = [len(matches.indices) for matches in candidates]
     if len(candidates) > 1 and max(counts) <= 2 * min(counts):
-        counts = [_epipolar_inliers(first, second, matches) for matches in candidates]
+        counts = [
+            epipolar_inliers(first.keypoints[found.indices[:, 0]], second.keypoints[found.indices[:, 1]], 1.5, 1000)
+            for found in candidates
+        ]
     return candidates[int(np.argmax(counts))]
-
-
-def _epipolar_inliers(first: Features, second: Features, matches: Matches) -> int:
-    """How many matches agree with one fundamental matrix; a quick look (OpenCV's MAGSAC++, seeded), no verification."""
-    import cv2
-
-    if len(matches.indices) < 8:
-        return 0
-    a, b = (x.keypoints[matches.indices[:, side]].astype(np.float64) for side, x in enumerate((first, second)))
-    _, mask = cv2.findFundamentalMat(a, b, cv2.USAC_MAGSAC, 1.5, 0.999, 1000)
-    return 0 if mask is None else int(np.count_nonzero(mask))
 
 
 def _one_match_a_place(
