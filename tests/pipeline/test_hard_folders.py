@@ -42,7 +42,10 @@ def test_forty_bad_files_among_eight_good_ones(tmp_path):
 def test_an_interrupted_run_says_how_to_go_on_and_does(rendered_scene, tmp_path, number):
     command = [sys.executable, str(ROOT / "run_reconstruction.py"), "--images", str(rendered_scene / "images"),
                "--output", str(tmp_path / "out"), *SMALL]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # shells let background jobs ignore SIGINT
+    )  # fmt: skip
     deadline = time.monotonic() + 60
     while not (tmp_path / "out" / "features.h5").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
