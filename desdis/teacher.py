@@ -1,16 +1,21 @@
 """The frozen teacher: any network, or several, asked for its descriptors of the student's patches."""
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+from desdis import augment, runtimes
+from desdis.architectures import DIMENSIONS
 from desdis.checkpoints import load_network
 from desdis.joined_sets import Joined
 from desdis.patchsets import PatchSet
 from desdis.recipe import Recipe, mixed
-from desdis.validation import describe
+
+ASKED = 4096  # patches at a time
 
 
 class Teacher:
@@ -19,14 +24,13 @@ class Teacher:
     def __init__(self, recipe: Recipe, data: PatchSet, device: torch.device) -> None:
         names = [name.strip() for name in recipe.teacher.split("+") if name.strip()]
         loaded = [load_network(name) for name in names]
-        self.networks = [network.to(device) for network, _ in loaded]
+        self.networks = [describer(network.to(device), recipe, device) for network, _ in loaded]
         self.infos = [info for _, info in loaded]
         self.recipe, self.device, self.answers = recipe, device, {}
         if self.networks and recipe.teacher_sees == "clean":
             parts = data.parts or (data,)
             self.answers = {name: Joined([self.precomputed(part, name) for part in parts]) for name in data.patches}
 
-    @torch.no_grad()
     def precomputed(self, data: PatchSet, orientation: str) -> np.ndarray:
         """(N, D) float16 answers for the clean patches, computed once a set and teacher and kept beside the set."""
         orientation = orientation if orientation in data.patches else "oriented"
@@ -35,18 +39,18 @@ class Teacher:
         if not path.is_file():
             unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
             with open(unfinished, "wb") as file:
-                np.save(file, self.ask_in_chunks(data, orientation))
+                np.save(file, self.answers_for(data.patches[orientation], data.margin))
             os.replace(unfinished, path)
         return np.load(path, mmap_mode="r")
 
-    def ask_in_chunks(self, data: PatchSet, orientation: str) -> np.ndarray:
-        with mixed(self.recipe, self.device):
-            parts = [
-                describe(network, data.patches[orientation], data.margin, self.device) for network in self.networks
-            ]
-        return (np.concatenate(parts, axis=1) / np.sqrt(len(parts))).astype(np.float16)
+    def answers_for(self, patches: np.ndarray, margin: float) -> np.ndarray:
+        """(N, S, S) uint8 to (N, D) float16."""
+        answers = np.empty((len(patches), DIMENSIONS * len(self.networks)), np.float16)
+        for begin in range(0, len(patches), ASKED):
+            raw = torch.tensor(patches[begin : begin + ASKED], device=self.device)
+            answers[begin : begin + ASKED] = self.ask(augment.plain(raw, margin)).cpu().numpy()
+        return answers
 
-    @torch.no_grad()
     def describe(self, patches: torch.Tensor, rows: np.ndarray, upright: np.ndarray) -> torch.Tensor | None:
         """(2B, D) unit descriptors: of these patches, or the stored ones of these rows (B, 2)."""
         if not self.networks or self.recipe.regulariser == self.recipe.imitation == 0:
@@ -57,6 +61,24 @@ class Teacher:
             if upright.any():
                 taught[upright] = self.answers["upright"][rows[upright]]
             return F.normalize(torch.from_numpy(taught).to(self.device).float(), dim=1)
-        with mixed(self.recipe, self.device):
-            parts = [network(patches).float() for network in self.networks]
+        return self.ask(patches)
+
+    @torch.no_grad()
+    def ask(self, patches: torch.Tensor) -> torch.Tensor:
+        """(N, 1, 32, 32) to (N, D) unit descriptors."""
+        parts = [network(patches) for network in self.networks]
         return torch.cat(parts, dim=1) / len(parts) ** 0.5
+
+
+def describer(network: nn.Module, recipe: Recipe, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The network as a function of (N, 1, 32, 32) patches. Nothing is learnt through it: where bfloat16 is allowed on a
+    CPU, the fastest runtime serves, which rounds too."""
+    if device.type == "cpu" and recipe.precision == "bfloat16":
+        runtime = runtimes.make(network)
+        return lambda patches: torch.from_numpy(runtime(patches[:, 0].numpy()))
+
+    def described(patches: torch.Tensor) -> torch.Tensor:
+        with mixed(recipe, device):
+            return network(patches).float()
+
+    return described

@@ -140,14 +140,18 @@ def _match(recipe: Any, pairs: list[tuple[str, str]], work: Any, progress: Any) 
     """Match all the pairs; returns notes for the report."""
     from functools import partial
 
-    from pipeline.matchers import match as match_descriptors
+    from pipeline.matchers import match_pairs, together
     from pipeline.run import compute_device, cpu_threads
     from pipeline.stages.match import match, sieve_note
 
     device = compute_device(recipe.device)
-    matcher = partial(match_descriptors, options=recipe.matcher, device=device)
+    matcher = partial(match_pairs, options=recipe.matcher, device=device)
     threads, sieve_from = cpu_threads(recipe, device), recipe.matcher.sieve_from
-    return sieve_note(match(pairs, matcher, work, recipe.matcher.cache_mib, threads, progress, sieve_from=sieve_from))
+    decided = match(
+        pairs, matcher, work, recipe.matcher.cache_mib, threads, progress, sieve_from=sieve_from,
+        together=together(device),
+    )  # fmt: skip
+    return sieve_note(decided)
 
 
 @command

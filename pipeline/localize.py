@@ -55,7 +55,7 @@ def localize(
     from pipeline.files import features as feature_files
     from pipeline.finished import FinishedRun
     from pipeline.mappers.absolute_pose import SparseMap
-    from pipeline.matchers import match as match_descriptors
+    from pipeline.matchers import match_pairs
     from pipeline.recipe import load_recipe
     from pipeline.run import chosen_methods, compute_device, orientations
     from pipeline.screen import bar
@@ -80,7 +80,7 @@ def localize(
         )  # fmt: skip
 
     options = recipe.matcher.model_copy(update={"max_ratio": recipe.matcher.max_ratio or max_ratio})
-    match = partial(match_descriptors, options=options, device=compute_device(recipe.device))
+    match = partial(match_pairs, options=options, device=compute_device(recipe.device))
     found: list[Localised] = []
     with (
         h5py.File(work.features, "r") as ours,
@@ -110,13 +110,13 @@ def _matches_to_points(query: Features, sparse: Any, file: Any, match: Any) -> t
     """(M,) rows of the query's keypoints and (M,) ids of points that they match in any registered photograph, each
     combination once; and the photograph with the most of them."""
     from pipeline.files import features as feature_files
-    from pipeline.stages.match import best_orientation
+    from pipeline.stages.match import best_orientations
 
     together: list[np.ndarray] = [np.zeros((0, 2), np.int64)]
     most, nearest = -1, ""
     for name in sparse.names:
         known = feature_files.read(file, name)
-        indices = best_orientation(query, known, match).indices
+        indices = best_orientations([(query, known)], match)[0].indices
         seen = sparse.point_ids(name, len(known.lafs))[indices[:, 1]]
         pairs = np.stack([indices[:, 0], seen], axis=1)[seen >= 0]
         together.append(pairs.astype(np.int64))

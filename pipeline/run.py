@@ -45,8 +45,7 @@ def run(
     """
     from datasets.scenes.reference import read_reference
     from pipeline.colmap_log import colmap_log_to
-    from pipeline.matchers import MatcherOptions
-    from pipeline.matchers import match as match_descriptors
+    from pipeline.matchers import MatcherOptions, match_pairs, together
     from pipeline.stages.extract import extract
     from pipeline.stages.match import match, sieve_note
     from pipeline.stages.orient import orient
@@ -93,7 +92,7 @@ def run(
     if open_yet and describe is not None:
         with work.stage("orient"), bar(console, "orient", len(pairs)) as progress:
             options = MatcherOptions(max_ratio=max_ratio)
-            matcher = partial(match_descriptors, options=options, device=device)
+            matcher = partial(match_pairs, options=options, device=device)
             decision = orient(pairs, matcher, work, cpu_threads(recipe, device), progress)
         ways = decision.orientations
         if ways != ("upright",):
@@ -101,10 +100,11 @@ def run(
                 keypoints = described(ways, progress=progress)
     with work.stage("match"), bar(console, "match", len(pairs)) as progress:
         options = recipe.matcher.model_copy(update={"max_ratio": recipe.matcher.max_ratio or max_ratio})
-        matcher = partial(match_descriptors, options=options, device=device)
+        matcher = partial(match_pairs, options=options, device=device)
         either = decision.orientations if decision else ("oriented", "upright")
         decided = match(
-            pairs, matcher, work, options.cache_mib, cpu_threads(recipe, device), progress, either, options.sieve_from
+            pairs, matcher, work, options.cache_mib, cpu_threads(recipe, device), progress, either, options.sieve_from,
+            together(device),
         )  # fmt: skip
     if last == "match":
         return {}

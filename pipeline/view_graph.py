@@ -18,9 +18,7 @@ def view_graph(names: Iterable[str], two_views: Iterable[TwoView]) -> nx.Graph:
             node["best_matches"] = max(node["best_matches"], view.num_matches)
             node["best_inliers"] = max(node["best_inliers"], len(view.inliers))
         if len(view.inliers):
-            graph.add_edge(
-                *view.names, inliers=len(view.inliers), matches=view.num_matches, confidence=view.confidence
-            )
+            graph.add_edge(*view.names, inliers=len(view.inliers), matches=view.num_matches, confidence=view.confidence)
     return graph
 
 

@@ -35,9 +35,9 @@ def contents(output: Path) -> dict[str, bytes]:
     for name in ("features.h5", "matches.h5"):
         with h5py.File(output / name, "r") as file:
             file.visititems(
-                lambda key, item, name=name: found.__setitem__(f"{name}/{key}", item[()].tobytes())
-                if isinstance(item, h5py.Dataset)
-                else None
+                lambda key, item, name=name: (
+                    found.__setitem__(f"{name}/{key}", item[()].tobytes()) if isinstance(item, h5py.Dataset) else None
+                )
             )
     for model in sorted((output / "sparse").iterdir()):
         for name, pose in read_poses(model).items():

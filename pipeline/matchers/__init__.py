@@ -1,5 +1,6 @@
 """Matchers: one file a method. A matcher is a function of two sets of descriptors."""
 
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Literal, NamedTuple, Protocol
 
@@ -33,7 +34,10 @@ class MatcherOptions(BaseModel):
     )
     cache_mib: int = Field(default=1024, ge=1, description="descriptors kept in memory between pairs, MiB")
     block: int = Field(
-        default=1024, ge=16, le=65536, description="rows compared at once: memory is block x descriptors x 2 B"
+        default=1024,
+        ge=16,
+        le=65536,
+        description="rows compared at once: memory is block x descriptors x 2 B, on a GPU 32 times that",
     )
 
 
@@ -45,10 +49,15 @@ class Found(NamedTuple):
     scores: np.ndarray
 
 
-class Matcher(Protocol):
-    """d0 (N, D), d1 (M, D) float32 rows of unit length, or zero rows, which never match."""
+# d0 (N, D), d1 (M, D) float32 rows of unit length, or zero rows, which never match.
+Pair = tuple[np.ndarray, np.ndarray]
+MatchPairs = Callable[[Sequence[Pair]], list[Found]]
 
-    def __call__(self, d0: np.ndarray, d1: np.ndarray, options: MatcherOptions, device: str = "cpu") -> Found: ...
+
+class Matcher(Protocol):
+    """Each pair to its matches. Pairs that come together are matched together, which only a GPU needs."""
+
+    def __call__(self, pairs: Sequence[Pair], options: MatcherOptions, device: str = "cpu") -> list[Found]: ...
 
 
 RATIO = 0.9  # where neither the options nor a descriptor says another
@@ -56,11 +65,23 @@ RATIO = 0.9  # where neither the options nor a descriptor says another
 MATCHERS = {"nn": "pipeline.matchers.nn:match"}
 
 
-def match(d0: np.ndarray, d1: np.ndarray, options: MatcherOptions | None = None, device: str = "cpu") -> Found:
-    """Matches between two sets of descriptors, (N, D) and (M, D) float32, by the matcher that the options name."""
+def match_pairs(pairs: Sequence[Pair], options: MatcherOptions | None = None, device: str = "cpu") -> list[Found]:
+    """Matches of each pair of sets of descriptors, by the matcher that the options name, as many pairs at once as suit
+    the device."""
     options = options or MatcherOptions()
     if options.max_ratio is None:
         options = options.model_copy(update={"max_ratio": RATIO})
     module, function = MATCHERS[options.name].split(":")
     matcher: Matcher = getattr(import_module(module), function)
-    return matcher(d0, d1, options, device)
+    step = together(device)
+    return [found for k in range(0, len(pairs), step) for found in matcher(pairs[k : k + step], options, device)]
+
+
+def together(device: str) -> int:
+    """Pairs that are matched at once: one keeps a processor busy, a GPU wants many."""
+    return 1 if device == "cpu" else 32
+
+
+def match(d0: np.ndarray, d1: np.ndarray, options: MatcherOptions | None = None, device: str = "cpu") -> Found:
+    """Matches between two sets of descriptors, (N, D) and (M, D) float32."""
+    return match_pairs([(d0, d1)], options, device)[0]

@@ -6,7 +6,9 @@ of the rest, the few columns that can be the nearest or second nearest are compa
 at from the other side.
 """
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,8 +24,16 @@ FLOAT_ERROR = 2e-5  # of an inner product of unit vectors in float32
 NOT_UNIT = 0.01  # how far a squared norm may be from 1
 
 
-def match(d0: np.ndarray, d1: np.ndarray, options: MatcherOptions, device: str = "cpu") -> Found:
-    """d0 (N, D), d1 (M, D) float32 of unit length (or zero: such a row never matches) to the matches that pass.
+class Stack(NamedTuple):
+    """rows (P, N, D) float32: one side of P pairs, zero from each pair's count (P,) on."""
+
+    rows: "torch.Tensor"
+    counts: "torch.Tensor"
+
+
+def match(pairs: Sequence[tuple[np.ndarray, np.ndarray]], options: MatcherOptions, device: str = "cpu") -> list[Found]:
+    """Each pair's d0 (N, D) and d1 (M, D), float32 of unit length (or zero: such a row never matches), to the matches
+    that pass. Several pairs share every product and sweep, padded to the largest, as a GPU needs it.
 
     i and j match when j is i's nearest, d(i, j) <= max_distance and d(i, j) <= max_ratio x d(i, i's second nearest);
     with `cross_check` also when the same holds seen from j. Where there is no second row, there is no rival and the
@@ -32,58 +42,106 @@ def match(d0: np.ndarray, d1: np.ndarray, options: MatcherOptions, device: str =
     """
     import torch
 
-    if d0.ndim != 2 or d1.ndim != 2 or d0.shape[1] != d1.shape[1]:
-        raise ValueError(f"descriptors of shapes {d0.shape} and {d1.shape} cannot be compared")
-    rows0, rows1 = np.flatnonzero(d0.any(axis=1)), np.flatnonzero(d1.any(axis=1))
-    if not len(rows0) or not len(rows1):
-        return Found(np.empty((0, 2), np.int32), np.empty(0, np.float32))
+    for d0, d1 in pairs:
+        if d0.ndim != 2 or d1.ndim != 2 or d0.shape[1] != d1.shape[1]:
+            raise ValueError(f"descriptors of shapes {d0.shape} and {d1.shape} cannot be compared")
+    found = [Found(np.empty((0, 2), np.int32), np.empty(0, np.float32))] * len(pairs)
+    present = {id(d): np.flatnonzero(d.any(axis=1)) for pair in pairs for d in pair}
+    matched = [k for k, pair in enumerate(pairs) if all(len(present[id(d)]) for d in pair)]
+    if not matched:
+        return found
     with torch.inference_mode():
-        first, second = (
-            torch.from_numpy(np.ascontiguousarray(d if len(rows) == len(d) else d[rows], np.float32)).to(device)
-            for d, rows in ((d0, rows0), (d1, rows1))
-        )
-        i, j, ratio = nearest(first, second, options)
+        first, second = (stacked([pairs[k][side] for k in matched], present, device) for side in (0, 1))
+        pair, i, j, ratio = nearest(first, second, options)
         if options.cross_check and len(i):
-            columns, where = j.unique(return_inverse=True)
-            k, back, back_ratio = nearest(second[columns], first, options)
-            theirs = torch.full_like(columns, -1).index_copy_(0, k, back)
-            ratios = ratio.new_ones(len(columns)).index_copy_(0, k, back_ratio)
+            columns, where = (pair * second.rows.shape[1] + j).unique(return_inverse=True)
+            theirs, ratios = seen_from(columns, second, first, options)
             mutual = theirs[where] == i
-            i, j, ratio = i[mutual], j[mutual], torch.maximum(ratio, ratios[where])[mutual]
-    indices = np.stack([rows0[i.cpu().numpy()], rows1[j.cpu().numpy()]], axis=1).astype(np.int32)
-    return Found(indices, (1 - ratio).float().cpu().numpy())
+            pair, i, j = pair[mutual], i[mutual], j[mutual]
+            ratio = torch.maximum(ratio[mutual], ratios[where[mutual]])
+        pair, i, j, scores = (x.cpu().numpy() for x in (pair, i, j, (1 - ratio).float()))
+    bounds = np.searchsorted(pair, np.arange(len(matched) + 1))
+    for k, begin, end in zip(matched, bounds, bounds[1:], strict=False):
+        rows0, rows1 = (present[id(d)] for d in pairs[k])
+        indices = np.stack([rows0[i[begin:end]], rows1[j[begin:end]]], axis=1).astype(np.int32)
+        found[k] = Found(indices, scores[begin:end])
+    return found
+
+
+def stacked(sets: Sequence[np.ndarray], present: dict[int, np.ndarray], device: str) -> Stack:
+    """The `present` rows of each set on the device; a set that comes several times goes there once."""
+    import torch
+
+    there: dict[int, torch.Tensor] = {}
+    for d in sets:
+        if id(d) not in there:
+            rows = present[id(d)]
+            kept = np.ascontiguousarray(d if len(rows) == len(d) else d[rows], np.float32)
+            there[id(d)] = torch.from_numpy(kept).to(device)
+    rows = [there[id(d)] for d in sets]
+    counts = torch.tensor([len(r) for r in rows], device=device)
+    return Stack(rows[0][None] if len(rows) == 1 else torch.nn.utils.rnn.pad_sequence(rows, True), counts)
+
+
+def seen_from(
+    columns: "torch.Tensor", second: Stack, first: Stack, options: MatcherOptions
+) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """columns (L,) ascending: rows of `second`, all pairs' counted through. The row of `first` that passes the tests
+    with each (-1: none), and the ratio (L,)."""
+    import torch
+
+    pair, row = columns // second.rows.shape[1], columns % second.rows.shape[1]
+    counts = torch.bincount(pair, minlength=len(second.counts))
+    starts = counts.cumsum(0) - counts
+    queries = second.rows.new_zeros((len(counts), int(counts.max()), second.rows.shape[2]))
+    queries[pair, torch.arange(len(columns), device=pair.device) - starts[pair]] = second.rows[pair, row]
+    pair, place, back, ratio = nearest(Stack(queries, counts), first, options)
+    theirs = torch.full_like(columns, -1).index_copy_(0, starts[pair] + place, back)
+    return theirs, ratio.new_ones(len(columns)).index_copy_(0, starts[pair] + place, ratio)
 
 
 def nearest(
-    queries: "torch.Tensor", base: "torch.Tensor", options: MatcherOptions
-) -> tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]:
-    """The queries (Q, D) that pass the options' tests, ascending: their rows (K,) int64, their nearest rows of the base
-    (K,) int64, and the ratios of nearest to second nearest distance (K,) float64."""
+    queries: Stack, base: Stack, options: MatcherOptions
+) -> tuple["torch.Tensor", "torch.Tensor", "torch.Tensor", "torch.Tensor"]:
+    """The queries that pass the options' tests among their own pair's base, ascending: their pairs (K,), their rows
+    (K,), their nearest rows of the base (K,), all int64, and the ratios of nearest to second nearest distance (K,)
+    float64."""
     import torch
 
-    max_ratio = options.max_ratio or RATIO
-    off = max(float((d.square().sum(dim=1) - 1).abs().max()) for d in (queries, base))
+    (count, size), limits = base.rows.shape[:2], (options.max_ratio or RATIO, options.max_distance)
+    squares = torch.cat([stack.rows.square().sum(dim=2).flatten() for stack in (queries, base)])
+    off = float((squares - (squares != 0).float()).abs().max())
     if not off < NOT_UNIT:
         raise ValueError("descriptors must be finite rows of unit length")
-    groups = max(2, min(GROUPS, len(base)))
-    padded = torch.nn.functional.pad(base, (0, 0, 0, -len(base) % groups))
-    dtype, error = coarse_type(base.device)
-    coarse_base = padded.to(dtype).T
+    groups = max(2, min(GROUPS, size))
+    padded = torch.nn.functional.pad(base.rows, (0, 0, 0, -size % groups)).transpose(1, 2)
+    dtype, error = coarse_type(base.rows.device)
+    coarse_base, flat_base = padded.to(dtype), base.rows.flatten(0, 1)
     # Sizes in steps: for each new one oneDNN would write code anew, and keep it.
-    coarse_queries = torch.nn.functional.pad(queries.to(dtype), (0, 0, 0, -len(queries) % GROUPS)).split(options.block)
-    products = base.new_empty((len(coarse_queries[0]), len(padded)), dtype=dtype)
+    coarse_queries = torch.nn.functional.pad(queries.rows.to(dtype), (0, 0, 0, -queries.rows.shape[1] % GROUPS))
+    blocks = zip(queries.rows.split(options.block, 1), coarse_queries.split(options.block, 1), strict=False)
+    products = base.rows.new_empty(count * min(options.block, coarse_queries.shape[1]) * padded.shape[2], dtype=dtype)
     found = []
-    for part, rounded in zip(queries.split(options.block), coarse_queries, strict=False):
-        coarse = torch.mm(rounded, coarse_base, out=products[: len(rounded)])[: len(part)]
-        row, column = candidates(coarse, groups, error + off, max_ratio, options.max_distance)
-        if len(row) > CROWDED * len(part):  # descriptors so alike that the coarse product cannot tell them apart
-            row, column = candidates(part @ padded.T, groups, FLOAT_ERROR + off, max_ratio, options.max_distance)
-        real = column < len(base)
-        found.append(two_nearest(part, base, row[real], column[real]))
-    j, first, second = (torch.cat(parts) for parts in zip(*found, strict=True))
-    ratio = torch.where(second > 0, first / second, 1.0)  # a repeated row at distance 0 has a rival
-    i = ((j < len(base)) & (ratio <= max_ratio) & (first <= options.max_distance)).nonzero()[:, 0]
-    return i, j[i], ratio[i]
+    for begin, (part, rounded) in zip(range(0, queries.rows.shape[1], options.block), blocks, strict=True):
+        length = part.shape[1]
+        pair = torch.arange(count, device=part.device).repeat_interleave(length)
+        query = torch.arange(begin, begin + length, device=part.device).repeat(count)
+        real = query < queries.counts[pair]
+        shape = (count, rounded.shape[1], padded.shape[2])
+        coarse = torch.bmm(rounded, coarse_base, out=products[: math.prod(shape)].view(shape))
+        row, column = candidates(coarse[:, :length].flatten(0, 1), real, groups, error + off, *limits)
+        if len(row) > CROWDED * len(real):  # descriptors so alike that the coarse product cannot tell them apart
+            exact = torch.bmm(part, padded).flatten(0, 1)
+            row, column = candidates(exact, real, groups, FLOAT_ERROR + off, *limits)
+        there = column < base.counts[pair[row]]
+        row, column = row[there], column[there]
+        place, first, second = two_nearest(part.flatten(0, 1), flat_base, row, pair[row] * size + column)
+        ratio = torch.where(second > 0, first / second, 1.0)  # a repeated row at distance 0 has a rival
+        passed = ((place < len(flat_base)) & (ratio <= limits[0]) & (first <= limits[1])).nonzero()[:, 0]
+        found.append((pair[passed], query[passed], place[passed] % size, ratio[passed]))
+    pair, i, j, ratio = (torch.cat(parts) for parts in zip(*found, strict=True))
+    order = pair.argsort(stable=True)
+    return pair[order], i[order], j[order], ratio[order]
 
 
 def two_nearest(
@@ -108,11 +166,11 @@ def two_nearest(
 
 
 def candidates(
-    coarse: "torch.Tensor", groups: int, error: float, max_ratio: float, max_distance: float
+    coarse: "torch.Tensor", real: "torch.Tensor", groups: int, error: float, max_ratio: float, max_distance: float
 ) -> tuple["torch.Tensor", "torch.Tensor"]:
     """From coarse similarities (R, M), each within `error` of the truth: rows (P,) and columns (P,) int64, in which
-    every row that may pass the tests stands with all columns that may be its two nearest. M is a multiple of `groups`;
-    group g is the columns g, g + groups, ..."""
+    every `real` row (R,) that may pass the tests stands with all columns that may be its two nearest. M is a multiple
+    of `groups`; group g is the columns g, g + groups, ..."""
     import torch
 
     # Positive floats are ordered as their bits are, and integers compare four times faster than bfloat16.
@@ -123,6 +181,7 @@ def candidates(
     unordered = reach <= 0  # negative floats are ordered upside down: take the whole row
     near, rival = 1 - best[:, 0] - error, 1 - best[:, 1] + error  # bounds of half the squared distances
     alive = ((near <= max_ratio**2 * rival) & (2 * near <= max_distance**2)) | unordered
+    alive &= real
     row = alive.nonzero()[:, 0]
     reach = torch.where(unordered, -torch.inf, reach)[row]
     r, group = (maxima[row] >= reach[:, None]).nonzero(as_tuple=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.descriptors.desdis import DesDis
-from pipeline.matchers import MatcherOptions, match
+from pipeline.matchers import MatcherOptions, match, match_pairs
 from pipeline.speed.timing import Contender, interleaved, timing_table
 
 Pairs = set[tuple[int, int]]
@@ -126,7 +126,7 @@ def matching_stages(photographs: list[np.ndarray], keypoints: int, describer: An
         def ours() -> None:
             work.matches.unlink(missing_ok=True)
             ratio = MatcherOptions(max_ratio=RATIO)
-            match_stage(pairs, lambda a, b: match(a, b, ratio), work, 1024, threads, lambda done: None)
+            match_stage(pairs, lambda together: match_pairs(together, ratio), work, 1024, threads, lambda done: None)
 
         def theirs() -> None:
             copy = database.with_suffix(".copy")

@@ -9,6 +9,7 @@ only pairs that are promising by these are matched wholly.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import chain, compress
 
 import h5py
 import numpy as np
@@ -16,11 +17,11 @@ import numpy as np
 from pipeline.epipolar import epipolar_inliers
 from pipeline.files import features as feature_files
 from pipeline.files import matches as match_files
+from pipeline.matchers import MatchPairs
 from pipeline.threads import ahead, single_threaded_torch
 from pipeline.types import Features, Matches
 from pipeline.workspace import Workspace, return_memory
 
-MatchDescriptors = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 _FLUSH = 64  # pairs between flushes: what a kill can cost
 _BLOCK = 32  # pairs come in blocks of so many photographs by so many: no more than two blocks need be in memory
 # Of the strongest keypoints, SIEVE of each photograph, a promising pair matches at least PROMISE. Where there are not
@@ -31,17 +32,18 @@ UNPROMISING = "none"  # stands for the orientation of pairs that were not matche
 
 def match(
     pairs: list[tuple[str, str]],
-    match_descriptors: MatchDescriptors,
+    match_pairs: MatchPairs,
     work: Workspace,
     cache_mib: int,
     threads: int,
     progress: Callable[[int], None],
     orientations: tuple[str, ...] = ("oriented", "upright"),
     sieve_from: int = 0,
+    together: int = 1,
 ) -> Counter[str]:
     """Match every pair that matches.h5 does not hold yet, in those of the orientations that there are; returns the
-    pairs' orientations, counted. Each pair is matched in one of the threads. Of more than `sieve_from` pairs (unless
-    that is 0) the unpromising ones are left without matches and counted as UNPROMISING."""
+    pairs' orientations, counted. Each of the threads matches `together` pairs at a time. Of more than `sieve_from`
+    pairs (unless that is 0) the unpromising ones are left without matches and counted as UNPROMISING."""
     decided: Counter[str] = Counter()
     with (
         h5py.File(work.features, "r") as features,
@@ -56,18 +58,22 @@ def match(
                 missing.append((a, b))
         progress(len(pairs) - len(missing))
 
-        def items() -> Iterator[tuple[str, str, Features, Features]]:
-            for a, b in missing:
-                yield a, b, cache[a], cache[b]
+        def items() -> Iterator[list[tuple[Features, Features]]]:
+            for k in range(0, len(missing), together):
+                yield [(cache[a], cache[b]) for a, b in missing[k : k + together]]
 
-        def matched(item: tuple[str, str, Features, Features]) -> tuple[str, str, int, Matches]:
-            a, b, first, second = item
-            if 0 < sieve_from < len(pairs) and not promising(first, second, match_descriptors):
-                nothing = Matches(np.empty((0, 2), np.int32), np.empty(0, np.float32), UNPROMISING)
-                return a, b, len(first.lafs), nothing
-            return a, b, len(first.lafs), best_orientation(first, second, match_descriptors)
+        def matched(photographs: list[tuple[Features, Features]]) -> list[tuple[Matches, int]]:
+            sieved = 0 < sieve_from < len(pairs)
+            whole = promising(photographs, match_pairs) if sieved else [True] * len(photographs)
+            found = iter(best_orientations(list(compress(photographs, whole)), match_pairs))
+            nothing = Matches(np.empty((0, 2), np.int32), np.empty(0, np.float32), UNPROMISING)
+            return [
+                (next(found) if wanted else nothing, len(first.lafs))
+                for (first, _), wanted in zip(photographs, whole, strict=True)
+            ]
 
-        for done, (a, b, rows, matches) in enumerate(ahead(matched, items(), threads, single_threaded_torch), 1):
+        results = chain.from_iterable(ahead(matched, items(), threads, single_threaded_torch))
+        for done, ((a, b), (matches, rows)) in enumerate(zip(missing, results, strict=True), 1):
             match_files.write(file, a, b, matches, rows)
             decided[matches.orientation] += 1
             if done % _FLUSH == 0:
@@ -78,17 +84,21 @@ def match(
     return decided
 
 
-def promising(first: Features, second: Features, match_descriptors: MatchDescriptors) -> bool:
-    """Whether the strongest keypoints of the two photographs match, in either orientation. Photographs of few keypoints
-    always are, and imported features that do not say which are the strongest."""
-    if min(len(first.lafs), len(second.lafs)) < SEVERAL * SIEVE or not (first.scores.any() and second.scores.any()):
-        return True
-    a, b = (np.argsort(-features.scores, kind="stable")[:SIEVE] for features in (first, second))
-    return any(
-        len(match_descriptors(first.descriptors[way][a], second.descriptors[way][b])[0]) >= PROMISE
-        for way in first.descriptors
-        if way in second.descriptors
-    )
+def promising(photographs: list[tuple[Features, Features]], match_pairs: MatchPairs) -> list[bool]:
+    """Whether the strongest keypoints of two photographs match, in either orientation. Photographs of few keypoints
+    always are promising, and imported features that do not say which are the strongest."""
+    looked_at, asked = [], []
+    for k, (first, second) in enumerate(photographs):
+        if min(len(first.lafs), len(second.lafs)) < SEVERAL * SIEVE or not (first.scores.any() and second.scores.any()):
+            continue
+        a, b = (np.argsort(-features.scores, kind="stable")[:SIEVE] for features in (first, second))
+        for way in first.descriptors.keys() & second.descriptors.keys():
+            looked_at.append(k)
+            asked.append((first.descriptors[way][a], second.descriptors[way][b]))
+    most = dict.fromkeys(looked_at, 0)
+    for k, found in zip(looked_at, match_pairs(asked), strict=True):
+        most[k] = max(most[k], len(found.indices))
+    return [most.get(k, PROMISE) >= PROMISE for k in range(len(photographs))]
 
 
 def sieve_note(decided: Counter[str]) -> list[str]:
@@ -98,14 +108,23 @@ def sieve_note(decided: Counter[str]) -> list[str]:
     return [f"{share}: of their {SIEVE:,} strongest keypoints fewer than {PROMISE} match"] if count else []
 
 
-def best_orientation(first: Features, second: Features, match_descriptors: MatchDescriptors) -> Matches:
-    """Matches in the orientation that both photographs have and that gives more of them; where the counts are within a
-    factor of two, in the one with more epipolar inliers."""
-    candidates: list[Matches] = []
-    for orientation in first.descriptors:
-        if orientation in second.descriptors:
-            found = match_descriptors(first.descriptors[orientation], second.descriptors[orientation])
-            candidates.append(Matches(*_one_match_a_place(first, second, *found), orientation))
+def best_orientations(photographs: list[tuple[Features, Features]], match_pairs: MatchPairs) -> list[Matches]:
+    """Each pair's matches in the orientation that both photographs have and that gives more of them; where the counts
+    are within a factor of two, in the one with more epipolar inliers."""
+    ways = [[way for way in first.descriptors if way in second.descriptors] for first, second in photographs]
+    asked = [
+        (first.descriptors[way], second.descriptors[way])
+        for (first, second), both in zip(photographs, ways, strict=True)
+        for way in both
+    ]
+    found = iter(match_pairs(asked))
+    return [
+        _better([Matches(*_one_match_a_place(*pair, *next(found)), way) for way in both], *pair)
+        for pair, both in zip(photographs, ways, strict=True)
+    ]
+
+
+def _better(candidates: list[Matches], first: Features, second: Features) -> Matches:
     counts = [len(matches.indices) for matches in candidates]
     if len(candidates) > 1 and max(counts) <= 2 * min(counts):
         counts = [

@@ -16,10 +16,9 @@ import h5py
 import numpy as np
 
 from pipeline.files import features as files
+from pipeline.matchers import MatchPairs
 from pipeline.threads import ahead, single_threaded_torch
 from pipeline.workspace import Workspace, write_atomically
-
-MatchDescriptors = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 # Of 400 pairs of unrelated photographs (validation places) probes gave 1 match on average, 8 at most, either way.
 EVIDENCE = 10  # matches from which a pair says something
@@ -57,7 +56,7 @@ class _Evidence:
 
 def orient(
     pairs: Sequence[tuple[str, str]],
-    match_descriptors: MatchDescriptors,
+    match_pairs: MatchPairs,
     work: Workspace,
     threads: int,
     progress: Callable[[int], None],
@@ -67,7 +66,7 @@ def orient(
         found = json.loads(work.orientation.read_text(encoding="utf-8"))
         return Orientation(tuple(found["orientations"]), found["why"])
     with h5py.File(work.features, "r") as features:
-        decision = decide(pairs, lambda name: files.read_probe(features, name), match_descriptors, threads, progress)
+        decision = decide(pairs, lambda name: files.read_probe(features, name), match_pairs, threads, progress)
     write_atomically(work.orientation, json.dumps(asdict(decision)))
     return decision
 
@@ -75,7 +74,7 @@ def orient(
 def decide(
     pairs: Sequence[tuple[str, str]],
     probe: Callable[[str], dict[str, np.ndarray]],
-    match_descriptors: MatchDescriptors,
+    match_pairs: MatchPairs,
     threads: int = 1,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Orientation:
@@ -87,8 +86,8 @@ def decide(
 
     def compared(item: tuple[str, str, dict[str, np.ndarray], dict[str, np.ndarray]]) -> tuple[str, str, int, int]:
         a, b, first, second = item
-        upright, oriented = (len(match_descriptors(first[way], second[way])[0]) for way in ("upright", "oriented"))
-        return a, b, upright, oriented
+        upright, oriented = match_pairs([(first[way], second[way]) for way in ("upright", "oriented")])
+        return a, b, len(upright.indices), len(oriented.indices)
 
     probe = lru_cache(HELD)(probe)
     seen = {name: _Evidence() for pair in pairs for name in pair}

@@ -139,6 +139,25 @@ def test_descriptors_that_are_all_alike():
     assert as_set(match(d0, d1, options)) == expected and len(expected) > 20
 
 
+@pytest.mark.parametrize("cross_check", [True, False])
+def test_many_pairs_at_once_are_as_each_alone(cross_check):
+    """What a GPU does, on CPU tensors: sets of any size, padded, shared between pairs, empty and of zero rows."""
+    rng = np.random.default_rng(5)
+    options = MatcherOptions(max_ratio=0.9, cross_check=cross_check, block=100)
+    shared = unit(rng, 333, 64)
+    others = [noisy(rng, shared[rng.permutation(333)[:n]], 0.1) for n in (333, 1, 40, 333, 0, 260)]
+    others[3][rng.permutation(333)[:100]] = 0
+    others.append(np.zeros((7, 64), np.float32))
+    pairs = [(shared, other) for other in others] + [(others[5], others[0])]
+    together = nn.match(pairs, options)
+    assert [len(found.indices) > 20 for found in together][2:] == [True, True, False, True, False, True]
+    for found, (d0, d1) in zip(together, pairs, strict=True):
+        alone = match(d0, d1, options)
+        np.testing.assert_array_equal(found.indices, alone.indices)
+        np.testing.assert_array_equal(found.scores, alone.scores)
+        assert as_set(found) == plain(d0, d1, options)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 2.0])
 def test_rows_that_are_not_unit_are_refused(value):
     d = unit(np.random.default_rng(0), 6)

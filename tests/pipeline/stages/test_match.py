@@ -1,12 +1,15 @@
+from collections.abc import Sequence
+
 import h5py
 import numpy as np
 import pytest
 
 from pipeline.files import features as feature_files
 from pipeline.files import matches as match_files
+from pipeline.matchers import Found, Pair
 from pipeline.stages import match as stage
-from pipeline.stages.match import PROMISE, UNPROMISING, _Cache, best_orientation, match, promising
-from pipeline.types import Features
+from pipeline.stages.match import PROMISE, UNPROMISING, _Cache, best_orientations, match, promising
+from pipeline.types import Features, Matches
 from pipeline.workspace import Workspace
 
 
@@ -21,13 +24,26 @@ def features(descriptors: dict[str, list[list[float]]], repeats: tuple[int, ...]
     return Features(lafs, np.ones(n, np.float32), arrays, (10, 10))
 
 
-def nearest(d0: np.ndarray, d1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nearest(pairs: Sequence[Pair]) -> list[Found]:
+    return [nearest_of_one(*pair) for pair in pairs]
+
+
+def nearest_of_one(d0: np.ndarray, d1: np.ndarray) -> Found:
     similarity = d0 @ d1.T
     best = similarity.argmax(1)
     rows = np.flatnonzero(
         (similarity[np.arange(len(d0)), best] > 0.5) & (similarity.argmax(0)[best] == np.arange(len(d0)))
     )
-    return np.stack([rows, best[rows]], 1).astype(np.int32), similarity[rows, best[rows]]
+    return Found(np.stack([rows, best[rows]], 1).astype(np.int32), similarity[rows, best[rows]])
+
+
+def best_orientation(first: Features, second: Features) -> Matches:
+    return best_orientations([(first, second)], nearest)[0]
+
+
+def never(pairs: Sequence[Pair]) -> list[Found]:
+    assert not pairs, "matched"
+    return []
 
 
 E = np.eye(4).tolist()
@@ -37,20 +53,20 @@ NONE = [[0.0] * 4] * 4
 def test_the_orientation_with_more_matches_wins():
     level = features({"oriented": [E[0], *NONE[:3]], "upright": E})
     rolled = features({"oriented": E, "upright": [E[0], *NONE[:3]]})
-    assert best_orientation(level, level, nearest).orientation == "upright"
-    assert best_orientation(rolled, rolled, nearest).orientation == "oriented"
+    assert best_orientation(level, level).orientation == "upright"
+    assert best_orientation(rolled, rolled).orientation == "oriented"
 
 
 def test_orientations_of_one_place_count_once_and_refer_to_its_first_row():
     first = features({"oriented": E}, repeats=(1,))
-    matches = best_orientation(first, first, nearest)
+    matches = best_orientation(first, first)
     np.testing.assert_array_equal(sorted(matches.indices.tolist()), [[0, 0], [2, 2], [3, 3]])
 
 
 def test_a_place_keeps_its_best_match():
     first = features({"oriented": [E[0], [0, 0.9, 0, 0], E[2], E[3]]}, repeats=(1,))
     second = features({"oriented": E})
-    matches = best_orientation(first, second, nearest)
+    matches = best_orientation(first, second)
     assert sorted(matches.indices.tolist()) == [[0, 0], [2, 2], [3, 3]]
 
 
@@ -65,7 +81,7 @@ def test_where_counts_are_alike_the_inliers_decide():
     for photo, centre in ((first, [0, 0, 0]), (second, [1, 0.2, 0])):
         seen = points - centre
         photo.lafs[:, :, 2] = 600 * seen[:, :2] / seen[:, 2:] + 300
-    found = best_orientation(first, second, nearest)
+    found = best_orientation(first, second)
     assert found.orientation == "oriented" and len(found.indices) == 40
 
 
@@ -78,21 +94,22 @@ def photographs(work: Workspace, seen: dict[str, list[int]]) -> list[tuple[str, 
     return [(a, b) for k, a in enumerate(names) for b in names[k + 1 :]]
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_of_many_pairs_the_unpromising_are_left_unmatched_and_counted(tmp_path, threads, monkeypatch):
+@pytest.mark.parametrize(("threads", "together"), [(1, 1), (3, 1), (1, 32), (2, 4)])
+def test_of_many_pairs_the_unpromising_are_left_unmatched_and_counted(tmp_path, threads, together, monkeypatch):
     monkeypatch.setattr(stage, "SEVERAL", 0)  # these photographs have few keypoints
     work = Workspace(tmp_path)
     work.plan({}, overwrite=False)
     common = list(range(PROMISE))
     pairs = photographs(work, {"a": common, "b": common, "c": [*common[1:], 40], "d": list(range(20, 40))})
-    decided = match(pairs, nearest, work, 1, threads, lambda done: None, sieve_from=5)
+    decided = match(pairs, nearest, work, 1, threads, lambda done: None, sieve_from=5, together=together)
     assert decided == {"upright": 1, UNPROMISING: 5}
     with h5py.File(work.matches) as file:
         assert [len(match_files.read(file, *pair).indices) for pair in pairs] == [PROMISE, 0, 0, 0, 0, 0]
-    again = match(pairs, lambda a, b: pytest.fail("matched again"), work, 1, threads, lambda done: None, sieve_from=5)
+    again = match(pairs, never, work, 1, threads, lambda done: None, sieve_from=5, together=together)
     assert again == decided
     work.matches.unlink()
-    decided = match(pairs, nearest, work, 1, threads, lambda done: None, sieve_from=6)  # not more pairs than that
+    # not more pairs than that
+    decided = match(pairs, nearest, work, 1, threads, lambda done: None, sieve_from=6, together=together)
     assert decided == {"upright": 6}
     with h5py.File(work.matches) as file:
         assert len(match_files.read(file, "a", "c").indices) == PROMISE - 1
@@ -100,13 +117,13 @@ def test_of_many_pairs_the_unpromising_are_left_unmatched_and_counted(tmp_path, 
 
 def test_photographs_of_few_keypoints_are_always_promising():
     first = features({"upright": E})
-    assert promising(first, first, lambda a, b: pytest.fail("looked at"))
+    assert promising([(first, first)], never) == [True]
 
 
 def test_features_without_scores_are_always_promising(monkeypatch):
     monkeypatch.setattr(stage, "SEVERAL", 0)
     unscored = Features(features({"upright": E}).lafs, np.zeros(4, np.float32), {"upright": np.eye(4)}, (10, 10))
-    assert promising(unscored, unscored, lambda a, b: pytest.fail("looked at"))
+    assert promising([(unscored, unscored)], never) == [True]
 
 
 def test_each_photograph_is_read_few_times_and_few_are_held(tmp_path, monkeypatch):
