@@ -15,7 +15,7 @@ from pathlib import Path
 
 from desdis.errors import UserError, command
 
-PARTS = ("describe", "patches", "match", "features", "runs", "growth", "stages")
+PARTS = ("describe", "patches", "match", "features", "runs", "growth", "stages", "gpu")
 SETTINGS = ((1536, 8000), (1024, 2048))  # long side in pixels, keypoints
 
 
@@ -70,6 +70,8 @@ def sections(args: argparse.Namespace) -> Iterator[str]:
         return
     photographs = read(args.images[0], args.photographs)
     weights = args.weights or ["desdis-32", "desdis-8"]
+    if "gpu" in args.only:
+        yield "## On a GPU\n\n" + of_gpu(shrunk(photographs[0], SETTINGS[0][0]), args.rounds)
     for side, keypoints in SETTINGS:
         yield from of_photographs(args, [shrunk(rgb, side) for rgb in photographs], weights, side, keypoints)
     if "runs" in args.only:
@@ -97,6 +99,19 @@ def sections(args: argparse.Namespace) -> Iterator[str]:
         yield f"## Where the time goes: {keypoints:,} keypoints, all pairs\n\n" + stages_by_count(
             args.images[0], args.stages, keypoints, [f"descriptor.weights={weights[0]}"], args.threads
         )
+
+
+def of_gpu(rgb, rounds: int) -> str:
+    """The GPU's figures, where there is one."""
+    import cv2
+    import torch
+
+    from pipeline.speed.on_device import on_device
+
+    if not torch.cuda.is_available():
+        return "Not measured: torch finds none here."
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    return f"{torch.cuda.get_device_name()}\n\n" + on_device(grey, SETTINGS[0][1], "cuda", rounds)
 
 
 def of_photographs(
@@ -160,7 +175,7 @@ def heading(arguments: list[str], args: argparse.Namespace) -> str:
         "# Speed\n\nMade by `python -m pipeline.benchmark_speed "
         + " ".join(arguments)
         + f"`\n\n{processor()}, {args.threads} threads, {platform.system()}; load average at the start {load}. "
-        "Contenders take turns; medians of wall and of processor time (all threads). A GPU: not measured."
+        "Contenders take turns; medians of wall and of processor time (all threads)."
     )
 
 

@@ -9,7 +9,7 @@ from desdis.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-NAMES = ("torch", "onnx", "bf16", "int8")
+NAMES = ("torch", "compiled", "onnx", "bf16", "int8")
 
 
 class Runtime(Protocol):
@@ -36,6 +36,10 @@ def make(network: "nn.Module", runtime: str = "auto", device: str = "cpu") -> Ru
                 return Int8Runtime(network, device)
             if name == "bf16":
                 return Bf16Runtime(network, device)
+            if name == "compiled":
+                from desdis.runtimes.compiled import CompiledRuntime
+
+                return CompiledRuntime(network, device)
             if name == "onnx":
                 from desdis.runtimes.onnx import OnnxRuntime
 

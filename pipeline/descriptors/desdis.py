@@ -12,7 +12,7 @@ class DesDis:
     class Options(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
         magnification: float = Field(default=9.0, gt=0, le=64, description="patch half-width in sigmas of the frame")
-        runtime: Literal["auto", "torch", "onnx", "bf16", "int8"] = Field(
+        runtime: Literal["auto", "torch", "compiled", "onnx", "bf16", "int8"] = Field(
             default="auto", description="how the network is run"
         )
 

@@ -1,5 +1,7 @@
 """Every runtime computes what the network in eval mode does, for every architecture."""
 
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from desdis.runtimes.fold import fold
 from desdis.runtimes.torch import TorchRuntime
 
 # L2 distance of unit descriptors; rounding the patch to bytes costs 0.015 with the authors' weights.
-TOLERANCE = {"torch": 2e-5, "onnx": 2e-5, "bf16": 0.04, "int8": 0.2}
+TOLERANCE = {"torch": 2e-5, "compiled": 2e-5, "onnx": 2e-5, "bf16": 0.04, "int8": 0.2}
 
 
 def network(architecture: str) -> torch.nn.Module:
@@ -40,11 +42,14 @@ def reference(net: torch.nn.Module, patches: np.ndarray) -> np.ndarray:
 
 
 NOT_FOR = {("hynet", "bf16"), *((network, "int8") for network in ("hardnet", "sosnet", "hynet"))}  # they say so: below
+SLOW = {
+    (network, "compiled") for network in ("desdis-8", "desdis-32", "hardnet", "sosnet", "hynet")
+}  # ten seconds each
 CASES = [
     (architecture, runtime)
     for architecture in ("desdis-8", "desdis-5", "desdis-32", "hardnet", "sosnet", "hynet")
     for runtime in runtimes.NAMES
-    if (architecture, runtime) not in NOT_FOR
+    if (architecture, runtime) not in NOT_FOR | SLOW
 ]
 
 
@@ -64,6 +69,8 @@ def runtime(case, net) -> runtimes.Runtime:
         pytest.importorskip("onnxruntime", reason="onnxruntime is an extra")
     if case[1] == "bf16" and not bf16.supported():
         pytest.skip("bfloat16 needs AVX512-BF16")
+    if case[1] == "compiled" and not (shutil.which("c++") or shutil.which("g++")):
+        pytest.skip("torch.compile needs a C++ compiler")
     if case[1] == "int8" and not int8.supported():
         pytest.skip("bytes need AVX512-VNNI")
     return runtimes.make(net, case[1])

@@ -1,11 +1,14 @@
 """The stop-watch, and that each part of the benchmark runs and compares what it says."""
 
+import re
+
+import cv2
 import numpy as np
 import pytest
 
 from pipeline import benchmark_speed
 from pipeline.matchers import MatcherOptions, match
-from pipeline.speed import describing, matching, timing, whole
+from pipeline.speed import describing, matching, on_device, timing, whole
 from pipeline.speed.timing import Contender, Timing, interleaved, speedup
 
 
@@ -65,9 +68,20 @@ def test_every_matcher_is_asked_the_same():
         assert method() == expected, name
 
 
-def test_repeated_photographs_differ(tmp_path):
-    import cv2
+def test_what_a_gpu_is_asked_runs_on_a_processor(monkeypatch):
+    import torch
 
+    monkeypatch.setattr(torch, "compile", lambda network, **how: network)  # tests/desdis/runtimes compile
+    monkeypatch.setattr(on_device, "together", lambda device: 3)
+    noise = np.random.default_rng(0).integers(0, 256, (200, 240)).astype(np.uint8)
+    text = on_device.on_device(cv2.GaussianBlur(noise, (0, 0), 2.0), 100, "cpu", rounds=1, patches=512)
+    for name in ("desdis-8 compiled, photograph", "desdis-32 torch, patches", "desdis-32, training"):
+        assert re.search(rf"^- {name}: [\d,]+ a second", text, re.MULTILINE), text
+    assert "| ours (exact) |" in text
+    assert "Not measured" in benchmark_speed.of_gpu(np.zeros((8, 8, 3), np.uint8), 1) or torch.cuda.is_available()
+
+
+def test_repeated_photographs_differ(tmp_path):
     (tmp_path / "in").mkdir()
     picture = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8)
     cv2.imwrite(str(tmp_path / "in" / "a.png"), cv2.resize(picture, (640, 480)))
