@@ -15,6 +15,7 @@ from pipeline.workspace import Workspace
 
 WIDTH, HEIGHT, FOCAL = 320, 240, 300.0
 NAMES = ("0001.png", "a/0001.png", "a/wide angle.png", "b-c.png", "z.png")
+NESTED = ("0001.png", "a/0002.png", "a/b/wide.png", "b-c.png", "z.png")  # in folders, one of another size
 
 
 @dataclass
@@ -56,13 +57,20 @@ def write_run(folder: Path, names: tuple[str, ...] = NAMES, points: int = 250, s
     return run
 
 
+def verified(run: Run) -> Run:
+    """The run with its database."""
+    from pipeline.stages.verify import VerifyOptions, verify
+
+    verify(run.survey, run.pairs, VerifyOptions.model_validate({}), 0, run.work, 1, lambda n: None)
+    return run
+
+
 def reconstruct(run: Run) -> Run:
     """database.db and sparse/0, by the program's own stages."""
     from pipeline.mappers import MapperOptions
     from pipeline.stages.reconstruct import reconstruct as stage
-    from pipeline.stages.verify import VerifyOptions, verify
 
-    verify(run.survey, run.pairs, VerifyOptions.model_validate({}), 0, run.work, 1, lambda n: None)
+    verified(run)
     models, _ = stage(run.survey, MapperOptions.model_validate({}), 0, 1, run.work, lambda n: None)
     assert len(models) == 1 and len(models[0].registered) == len(run.survey.photos)
     return run
