@@ -11,6 +11,7 @@ from torch import nn
 from desdis import augment, runtimes
 from desdis.architectures import DIMENSIONS
 from desdis.checkpoints import load_network
+from desdis.errors import UserError
 from desdis.joined_sets import Joined
 from desdis.patchsets import PatchSet
 from desdis.recipe import Recipe, mixed
@@ -24,17 +25,17 @@ class Teacher:
     def __init__(self, recipe: Recipe, data: PatchSet, device: torch.device) -> None:
         names = [name.strip() for name in recipe.teacher.split("+") if name.strip()]
         loaded = [load_network(name) for name in names]
-        self.networks = [describer(network.to(device), recipe, device) for network, _ in loaded]
+        self.describers = [frozen(network.to(device), recipe, device) for network, _ in loaded]
         self.infos = [info for _, info in loaded]
         self.recipe, self.device, self.answers = recipe, device, {}
-        if self.networks and recipe.teacher_sees == "clean":
+        if self.describers and recipe.teacher_sees == "clean":
             parts = data.parts or (data,)
             self.answers = {name: Joined([self.precomputed(part, name) for part in parts]) for name in data.patches}
 
     def precomputed(self, data: PatchSet, orientation: str) -> np.ndarray:
         """(N, D) float16 answers for the clean patches, computed once a set and teacher and kept beside the set."""
         orientation = orientation if orientation in data.patches else "oriented"
-        key = "-".join(info.sha256[:12] for info in self.infos)
+        key = "-".join([*(info.sha256[:12] for info in self.infos), self.recipe.precision])
         path = data.folder / f"teacher-{key}-{orientation}.npy"
         if not path.is_file():
             unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
@@ -45,7 +46,7 @@ class Teacher:
 
     def answers_for(self, patches: np.ndarray, margin: float) -> np.ndarray:
         """(N, S, S) uint8 to (N, D) float16."""
-        answers = np.empty((len(patches), DIMENSIONS * len(self.networks)), np.float16)
+        answers = np.empty((len(patches), DIMENSIONS * len(self.describers)), np.float16)
         for begin in range(0, len(patches), ASKED):
             raw = torch.tensor(patches[begin : begin + ASKED], device=self.device)
             answers[begin : begin + ASKED] = self.ask(augment.plain(raw, margin)).cpu().numpy()
@@ -53,7 +54,7 @@ class Teacher:
 
     def describe(self, patches: torch.Tensor, rows: np.ndarray, upright: np.ndarray) -> torch.Tensor | None:
         """(2B, D) unit descriptors: of these patches, or the stored ones of these rows (B, 2)."""
-        if not self.networks or self.recipe.regulariser == self.recipe.imitation == 0:
+        if not self.describers or self.recipe.regulariser == self.recipe.imitation == 0:
             return None
         if self.answers:
             rows, upright = rows.T.reshape(-1), np.tile(upright, 2)
@@ -66,16 +67,20 @@ class Teacher:
     @torch.no_grad()
     def ask(self, patches: torch.Tensor) -> torch.Tensor:
         """(N, 1, 32, 32) to (N, D) unit descriptors."""
-        parts = [network(patches) for network in self.networks]
+        parts = [described(patches) for described in self.describers]
         return torch.cat(parts, dim=1) / len(parts) ** 0.5
 
 
-def describer(network: nn.Module, recipe: Recipe, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The network as a function of (N, 1, 32, 32) patches. Nothing is learnt through it: where bfloat16 is allowed on a
-    CPU, the fastest runtime serves, which rounds too."""
+def frozen(network: nn.Module, recipe: Recipe, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The network as a function of (N, 1, 32, 32) patches. Nothing is learnt through it: where a training may round to
+    bfloat16 on a CPU, the runtimes that round serve, int8 too. What is learnt is the same (docs/distillation.md)."""
     if device.type == "cpu" and recipe.precision == "bfloat16":
-        runtime = runtimes.make(network)
-        return lambda patches: torch.from_numpy(runtime(patches[:, 0].numpy()))
+        for name in ("int8", "bf16"):
+            try:
+                runtime = runtimes.make(network, name)
+            except UserError:  # not on this processor, or not for this network
+                continue
+            return lambda patches: torch.from_numpy(runtime(patches[:, 0].numpy()))
 
     def described(patches: torch.Tensor) -> torch.Tensor:
         with mixed(recipe, device):

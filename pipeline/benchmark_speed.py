@@ -3,7 +3,7 @@
     python -m pipeline.benchmark_speed --images DIR [--peers DIR] [--output docs/benchmarks-speed.md]
 
 Prints medians and ratios for describing, cutting patches, matching, features of a photograph, whole runs against
-pycolmap's SIFT pipeline, and memory as the number of photographs grows.
+pycolmap's SIFT pipeline, memory as the number of photographs grows, and what a GPU makes of it where there is one.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Matchers: one file a method. A matcher is a function of two sets of descriptors."""
+"""Matchers: one file a method. A matcher is a function of pairs of sets of descriptors."""
 
 from collections.abc import Callable, Sequence
 from importlib import import_module

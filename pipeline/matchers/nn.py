@@ -8,6 +8,7 @@ at from the other side.
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 GROUPS = 256  # columns are compared by the maxima of interleaved groups: one sweep finds the two best groups
 PAIRS = 16384  # compared exactly at once: 50 MB
-CROWDED = 64  # candidates a row (there are 2 to 8) from which the coarse product is not worth its speed
+CROWDED = 64  # groups with candidates a row (there are 2 to 8) from which the coarse product is not worth its speed
 FLOAT_ERROR = 2e-5  # of an inner product of unit vectors in float32
 NOT_UNIT = 0.01  # how far a squared norm may be from 1
 
@@ -42,11 +43,12 @@ def match(pairs: Sequence[tuple[np.ndarray, np.ndarray]], options: MatcherOption
     """
     import torch
 
-    for d0, d1 in pairs:
-        if d0.ndim != 2 or d1.ndim != 2 or d0.shape[1] != d1.shape[1]:
-            raise ValueError(f"descriptors of shapes {d0.shape} and {d1.shape} cannot be compared")
+    sets = {id(d): d for pair in pairs for d in pair}
+    shapes = [d.shape for d in sets.values()]
+    if any(len(shape) != 2 or shape[1] != shapes[0][1] for shape in shapes):
+        raise ValueError(f"descriptors of shapes {' and '.join(map(str, shapes))} cannot be compared")
     found = [Found(np.empty((0, 2), np.int32), np.empty(0, np.float32))] * len(pairs)
-    present = {id(d): np.flatnonzero(d.any(axis=1)) for pair in pairs for d in pair}
+    present = {key: np.flatnonzero(d.any(axis=1)) for key, d in sets.items()}
     matched = [k for k, pair in enumerate(pairs) if all(len(present[id(d)]) for d in pair)]
     if not matched:
         return found
@@ -61,7 +63,7 @@ def match(pairs: Sequence[tuple[np.ndarray, np.ndarray]], options: MatcherOption
             ratio = torch.maximum(ratio[mutual], ratios[where[mutual]])
         pair, i, j, scores = (x.cpu().numpy() for x in (pair, i, j, (1 - ratio).float()))
     bounds = np.searchsorted(pair, np.arange(len(matched) + 1))
-    for k, begin, end in zip(matched, bounds, bounds[1:], strict=False):
+    for k, (begin, end) in zip(matched, pairwise(bounds), strict=True):
         rows0, rows1 = (present[id(d)] for d in pairs[k])
         indices = np.stack([rows0[i[begin:end]], rows1[j[begin:end]]], axis=1).astype(np.int32)
         found[k] = Found(indices, scores[begin:end])
@@ -80,7 +82,7 @@ def stacked(sets: Sequence[np.ndarray], present: dict[int, np.ndarray], device: 
             there[id(d)] = torch.from_numpy(kept).to(device)
     rows = [there[id(d)] for d in sets]
     counts = torch.tensor([len(r) for r in rows], device=device)
-    return Stack(rows[0][None] if len(rows) == 1 else torch.nn.utils.rnn.pad_sequence(rows, True), counts)
+    return Stack(rows[0][None] if len(rows) == 1 else torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), counts)
 
 
 def seen_from(
@@ -108,9 +110,9 @@ def nearest(
     float64."""
     import torch
 
-    (count, size), limits = base.rows.shape[:2], (options.max_ratio or RATIO, options.max_distance)
-    squares = torch.cat([stack.rows.square().sum(dim=2).flatten() for stack in (queries, base)])
-    off = float((squares - (squares != 0).float()).abs().max())
+    count, size = base.rows.shape[:2]
+    limits = options.max_ratio or RATIO, options.max_distance
+    off = float(torch.stack([off_unit(queries), off_unit(base)]).max())
     if not off < NOT_UNIT:
         raise ValueError("descriptors must be finite rows of unit length")
     groups = max(2, min(GROUPS, size))
@@ -126,15 +128,15 @@ def nearest(
         length = part.shape[1]
         pair = torch.arange(count, device=part.device).repeat_interleave(length)
         query = torch.arange(begin, begin + length, device=part.device).repeat(count)
-        real = query < queries.counts[pair]
+        width = torch.where(query < queries.counts[pair], base.counts[pair], 0)
         shape = (count, rounded.shape[1], padded.shape[2])
         coarse = torch.bmm(rounded, coarse_base, out=products[: math.prod(shape)].view(shape))
-        row, column = candidates(coarse[:, :length].flatten(0, 1), real, groups, error + off, *limits)
-        if len(row) > CROWDED * len(real):  # descriptors so alike that the coarse product cannot tell them apart
-            exact = torch.bmm(part, padded).flatten(0, 1)
-            row, column = candidates(exact, real, groups, FLOAT_ERROR + off, *limits)
-        there = column < base.counts[pair[row]]
-        row, column = row[there], column[there]
+        coarse = coarse[:, :length].flatten(0, 1)
+        found_in = groups_of_candidates(coarse, width, groups, error + off, *limits)
+        if len(found_in.group) > CROWDED * len(coarse):  # so alike that the coarse product cannot tell them apart
+            coarse = torch.bmm(part, padded).flatten(0, 1)
+            found_in = groups_of_candidates(coarse, width, groups, FLOAT_ERROR + off, *limits)
+        row, column = candidates(coarse, width, groups, found_in)
         place, first, second = two_nearest(part.flatten(0, 1), flat_base, row, pair[row] * size + column)
         ratio = torch.where(second > 0, first / second, 1.0)  # a repeated row at distance 0 has a rival
         passed = ((place < len(flat_base)) & (ratio <= limits[0]) & (first <= limits[1])).nonzero()[:, 0]
@@ -142,6 +144,14 @@ def nearest(
     pair, i, j, ratio = (torch.cat(parts) for parts in zip(*found, strict=True))
     order = pair.argsort(stable=True)
     return pair[order], i[order], j[order], ratio[order]
+
+
+def off_unit(stack: Stack) -> "torch.Tensor":
+    """() how far the squared norms of the rows are from 1 at most."""
+    import torch
+
+    there = torch.arange(stack.rows.shape[1], device=stack.rows.device) < stack.counts[:, None]
+    return (stack.rows.square().sum(dim=2) - there.float()).abs().max()
 
 
 def two_nearest(
@@ -165,12 +175,20 @@ def two_nearest(
     return j, first, far.scatter_reduce(0, row[others], distance[others], "amin")
 
 
-def candidates(
-    coarse: "torch.Tensor", real: "torch.Tensor", groups: int, error: float, max_ratio: float, max_distance: float
-) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """From coarse similarities (R, M), each within `error` of the truth: rows (P,) and columns (P,) int64, in which
-    every `real` row (R,) that may pass the tests stands with all columns that may be its two nearest. M is a multiple
-    of `groups`; group g is the columns g, g + groups, ..."""
+class Groups(NamedTuple):
+    """Where candidates may be: rows (K,) and groups (K,) int64, and the least similarity (K,) of one."""
+
+    row: "torch.Tensor"
+    group: "torch.Tensor"
+    reach: "torch.Tensor"
+
+
+def groups_of_candidates(
+    coarse: "torch.Tensor", width: "torch.Tensor", groups: int, error: float, max_ratio: float, max_distance: float
+) -> Groups:
+    """From coarse similarities (R, M), each within `error` of the truth, of which the first width (R,) of a row count:
+    all groups in which a row that may pass the tests may have one of its two nearest. M is a multiple of `groups`;
+    group g is the columns g, g + groups, ..."""
     import torch
 
     # Positive floats are ordered as their bits are, and integers compare four times faster than bfloat16.
@@ -181,13 +199,21 @@ def candidates(
     unordered = reach <= 0  # negative floats are ordered upside down: take the whole row
     near, rival = 1 - best[:, 0] - error, 1 - best[:, 1] + error  # bounds of half the squared distances
     alive = ((near <= max_ratio**2 * rival) & (2 * near <= max_distance**2)) | unordered
-    alive &= real
-    row = alive.nonzero()[:, 0]
+    row = (alive & (width > 0)).nonzero()[:, 0]
     reach = torch.where(unordered, -torch.inf, reach)[row]
     r, group = (maxima[row] >= reach[:, None]).nonzero(as_tuple=True)
-    values = coarse.view(len(coarse), -1, groups)[row[r], :, group]
-    p, member = (values >= reach[r, None]).nonzero(as_tuple=True)
-    return row[r[p]], member * groups + group[p]
+    return Groups(row[r], group, reach[r])
+
+
+def candidates(
+    coarse: "torch.Tensor", width: "torch.Tensor", groups: int, found_in: Groups
+) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """The candidates in these groups: rows (P,) and columns (P,) int64."""
+    values = coarse.view(len(coarse), -1, groups)[found_in.row, :, found_in.group]
+    p, member = (values >= found_in.reach[:, None]).nonzero(as_tuple=True)
+    row, column = found_in.row[p], member * groups + found_in.group[p]
+    there = column < width[row]
+    return row[there], column[there]
 
 
 def coarse_type(device: "torch.device") -> tuple["torch.dtype", float]:

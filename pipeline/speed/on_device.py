@@ -11,6 +11,7 @@ from pipeline.speed.matching import RATIO
 from pipeline.speed.timing import Contender, interleaved, timing_table
 
 WIDTHS = (8, 32)
+PRODUCT = "half precision product, multiply-adds"
 
 
 def on_device(grey: np.ndarray, keypoints: int, device: str, rounds: int, patches: int = 131072) -> str:
@@ -21,20 +22,22 @@ def on_device(grey: np.ndarray, keypoints: int, device: str, rounds: int, patche
     from desdis.runtimes.torch import TorchRuntime
 
     generator = np.random.default_rng(0)
-    data = generator.integers(0, 256, (patches, 32, 32)).astype(np.uint8)
+    data = generator.integers(0, 256, (patches, 32, 32), np.uint8)
     lafs = np.resize(detect(grey, keypoints), (keypoints, 2, 3))
     networks = {f"desdis-{width}": architectures.build(f"desdis-{width}").eval() for width in WIDTHS}
     contenders, product = {}, _product(device, min(8192, patches))
-    contenders["half precision product, multiply-adds"] = Contender(product, min(8192, patches) ** 3)
+    contenders[PRODUCT] = Contender(product, min(8192, patches) ** 3)
     for name, network in networks.items():
         for run in (TorchRuntime(network, device), CompiledRuntime(network, device)):
             contenders[f"{name} {run.name}, patches"] = Contender(lambda run=run: run(data), patches)
-            contenders[f"{name} {run.name}, photograph"] = Contender(
+            contenders[f"{name} {run.name}, keypoints of a photograph"] = Contender(
                 lambda run=run: run.describe_image(grey, lafs, 9.0), keypoints
             )
-        contenders[f"{name}, training"] = Contender(_training_step(network, device, patches // 128), patches // 128)
+        contenders[f"{name} training, pairs"] = Contender(
+            _training_step(network, device, patches // 128), patches // 128
+        )
     timings = interleaved(contenders, rounds)
-    rate = timings["half precision product, multiply-adds"].rate
+    rate = timings[PRODUCT].rate
     described = "\n".join(
         f"- {name}: {timing.rate:,.0f} a second"
         + (f", {MULTIPLY_ADDS[name.split()[0]] * timing.rate / rate:.0%} of the product" if "patches" in name else "")
@@ -51,7 +54,7 @@ def _product(device: str, size: int) -> Callable[[], Any]:
 
 
 def _training_step(network: Any, device: str, pairs: int) -> Callable[[], Any]:
-    """Augmentation aside: a step of the student, the regulariser's teacher being of its own kind."""
+    """A step of the student without augmentation and averaging, the regulariser's teacher being of its own kind."""
     import copy
 
     import torch
@@ -66,10 +69,10 @@ def _training_step(network: Any, device: str, pairs: int) -> Callable[[], Any]:
 
     def call() -> float:
         with mixed(recipe, where):
-            described = student.embed(patches).float()
+            embedding = student.embed(patches)
             with torch.no_grad():
                 taught = teacher(patches).float()
-        anchors, positives = described.chunk(2)
+        anchors, positives = embedding.float().chunk(2)
         loss, _ = desdis_loss(anchors, positives, taught.unflatten(0, (2, -1)), None, recipe, 0)
         optimiser.zero_grad()
         loss.backward()

@@ -87,15 +87,15 @@ def match(
 def promising(photographs: list[tuple[Features, Features]], match_pairs: MatchPairs) -> list[bool]:
     """Whether the strongest keypoints of two photographs match, in either orientation. Photographs of few keypoints
     always are promising, and imported features that do not say which are the strongest."""
-    looked_at, asked = [], []
+    looked_at, asked, most = [], [], {}
     for k, (first, second) in enumerate(photographs):
         if min(len(first.lafs), len(second.lafs)) < SEVERAL * SIEVE or not (first.scores.any() and second.scores.any()):
             continue
         a, b = (np.argsort(-features.scores, kind="stable")[:SIEVE] for features in (first, second))
+        most[k] = 0
         for way in first.descriptors.keys() & second.descriptors.keys():
             looked_at.append(k)
             asked.append((first.descriptors[way][a], second.descriptors[way][b]))
-    most = dict.fromkeys(looked_at, 0)
     for k, found in zip(looked_at, match_pairs(asked), strict=True):
         most[k] = max(most[k], len(found.indices))
     return [most.get(k, PROMISE) >= PROMISE for k in range(len(photographs))]

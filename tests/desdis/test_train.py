@@ -1,6 +1,7 @@
 """Training on a rendered patch set: it learns, it resumes after kill -9, it spreads over processes, it refuses."""
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -167,13 +168,14 @@ def test_training_over_two_processes(sets, tmp_path):
     assert load_network(tmp_path / "run/best.safetensors")[1].architecture == "desdis-4"
 
 
-def test_clean_answers_of_the_teacher_are_those_of_the_network(sets, tmp_path):
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-3), ("bfloat16", 0.1)])
+def test_answers_of_the_teacher_are_those_of_the_network(sets, tmp_path, precision, tolerance):
     from desdis.teacher import Teacher
 
     teacher = tmp_path / "teacher.safetensors"
     save_network(load_or_build("desdis-6"), teacher, {})
     data = read_patch_set(sets[0])
-    recipe = Recipe(teacher=f"{teacher} + {teacher}", teacher_sees="clean", turns=0)
+    recipe = Recipe(teacher=f"{teacher} + {teacher}", teacher_sees="clean", turns=0, precision=precision)
     asked = Teacher(recipe, data, torch.device("cpu"))
     rows, upright = np.array([[0, 1], [9, 11]]), np.array([False, True])
     answer = asked.describe(torch.empty(0), rows, upright)
@@ -182,7 +184,11 @@ def test_clean_answers_of_the_teacher_are_those_of_the_network(sets, tmp_path):
     with torch.no_grad():
         expected = load_network(teacher)[0](plain(torch.from_numpy(patches), data.margin))
     assert answer is not None and answer.shape == (4, 256)
-    torch.testing.assert_close(answer @ answer.T, expected @ expected.T, atol=2e-3, rtol=0)
+    torch.testing.assert_close(answer @ answer.T, expected @ expected.T, atol=tolerance, rtol=0)
+    live = Teacher(dataclasses.replace(recipe, teacher_sees="same"), data, torch.device("cpu"))
+    answer = live.describe(plain(torch.from_numpy(patches), data.margin), rows, upright)
+    assert answer is not None
+    torch.testing.assert_close(answer @ answer.T, expected @ expected.T, atol=tolerance, rtol=0)
 
 
 def test_an_infinite_weight_is_imitation():
