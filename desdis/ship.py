@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from desdis.checkpoints import OFFICIAL, WEIGHTS, file_sha256, load_network, save_network
+from desdis.checkpoints import OFFICIAL, WEIGHTS, NetworkInfo, file_sha256, load_network, save_network
 from desdis.errors import UserError, command
 from desdis.patchsets import PatchSet, read_patch_set
 from desdis.recipe import Recipe
@@ -34,7 +34,7 @@ scratch by this project.
 | architecture | {architecture}, {parameters} parameters |
 | teacher | {teacher} |
 | patches | {count} of {points} points from {places} places, sha256 of the set's sources {source} |
-| pairs seen | {pairs} ({step} steps of {batch}) |
+| pairs seen | {pairs} |
 | seed, commit | {seed}, {commit} |
 
 Scores on validation places that no training saw (`tracks`: patches of those places' reconstructions, which the authors'
@@ -44,7 +44,7 @@ network matched; `planes`: their photographs warped by homographies; see docs/di
 
 Made by
 
-    python -m desdis.train {words}
+{commands}
 {note}
 **Places**: {scenes}. Their sources and licences are listed in docs/distillation.md.
 
@@ -63,8 +63,9 @@ def ship(file: Path, name: str, held_out: Sequence[PatchSet], folder: Path = WEI
     target = folder / f"{name}.safetensors"
     device = torch.device("cpu")
     scores = {"trained, float32": validate(network, held_out, device)}
-    recipe = {key: value for key, value in json.loads(info.metadata["recipe"]).items() if key not in PLACES}
-    metadata = {**info.metadata, "recipe": json.dumps(recipe)}
+    stages = trainings(info)
+    *earlier, (recipe, _) = stages
+    metadata = {**info.metadata, "recipe": json.dumps(recipe), "earlier": json.dumps(earlier)}
     save_network(network, target, metadata, half=True)
     shipped, _ = load_network(target)
     scores["as shipped"] = validate(shipped, held_out, device)
@@ -78,19 +79,38 @@ def ship(file: Path, name: str, held_out: Sequence[PatchSet], folder: Path = WEI
     patches = json.loads(info.metadata["patches"])
     teachers = json.loads(info.metadata["teacher"])
     scenes = sorted({scene.split(".")[0] for scene in json.loads(info.metadata["scenes"])})  # not its second models
-    words = " ".join(f"{key}={value}" for key, value in recipe.items() if value != getattr(Recipe, key))
     card = CARD.format(
         name=name, precision="float16" if halved else "float32", bytes=target.stat().st_size,
         sha256=file_sha256(target), architecture=info.architecture, parameters=info.parameters,
         teacher=", ".join(f"{key} (sha256 {value})" for key, value in teachers.items()) or "none",
         count=patches["count"], points=patches["points"], places=len(scenes), source=patches["source_sha256"],
-        pairs=int(info.metadata["step"]) * recipe["batch"], step=info.metadata["step"], batch=recipe["batch"],
+        pairs=", then ".join(f"{steps * r['batch']} ({steps} steps of {r['batch']})" for r, steps in stages),
         seed=recipe["seed"], commit=info.metadata["commit"], scores=score_table(scores),
-        words=f"patches=SET validation=SET output=RUN {words}", scenes=", ".join(scenes),
+        commands="\n".join(command_of(r, number) for number, (r, _) in enumerate(stages, 1)), scenes=", ".join(scenes),
         note=f"\n{note}\n" if note else "",
     )  # fmt: skip
     target.with_suffix(".md").write_text(card)
     return target
+
+
+def trainings(info: NetworkInfo) -> list[tuple[dict, int]]:
+    """The recipes behind weights, first to last, without what is nobody else's business, and the steps they ran."""
+    recipe = json.loads(info.metadata["recipe"])
+    before = [(earlier, steps) for earlier, steps in json.loads(info.metadata.get("earlier", "[]"))]
+    if recipe["start"]:
+        if not before:
+            _, first = load_network(recipe["start"])
+            if "recipe" not in first.metadata:
+                raise UserError(f"{recipe['start']}, where the training started, is of unknown making; not shipped")
+            before = trainings(first)
+        recipe["start"] = f"RUN{len(before)}/best.safetensors"
+    return [*before, ({key: value for key, value in recipe.items() if key not in PLACES}, int(info.metadata["step"]))]
+
+
+def command_of(recipe: dict, number: int) -> str:
+    """What to type, as the card shows it."""
+    words = " ".join(f"{key}={value}" for key, value in recipe.items() if value != getattr(Recipe, key))
+    return f"    python -m desdis.train patches=SET validation=SET output=RUN{number} {words}"
 
 
 def score_table(scores: dict[str, dict[str, float]]) -> str:

@@ -22,7 +22,7 @@ import numpy as np
 from desdis.errors import UserError, command
 from pipeline.workspace import write_atomically
 
-DEFAULT_METHODS = ("desdis-8", "desdis-16", "desdis-24", "desdis-32", "rootsift")
+DEFAULT_METHODS = ("desdis-8", "desdis-16", "desdis-24", "desdis-32", "desdis-48", "rootsift")
 COLUMNS = {
     "fpr95": "FPR95 %", "fpr95_hynet": "FPR95 % (HyNet's count)", "top1": "top-1", "matching": "matching mAP",
     "ratio": "mAP by ratio", "retrieval": "retrieval mAP",

@@ -48,10 +48,29 @@ def test_shipped_weights_answer_as_trained_and_the_card_says_how_they_were_made(
     assert target.stat().st_size < 0.7 * trained.stat().st_size
 
 
+def test_the_card_of_weights_that_went_on_from_others_tells_all_trainings(words, tmp_path):
+    held_out = [read_patch_set(Path(words[-1].removeprefix("validation=")))]
+    assert main([*words, f"output={tmp_path / '1'}", "seed=7"]) == 0
+    assert main([*words, f"output={tmp_path / '2'}", "steps=2", f"start={tmp_path / '1/best.safetensors'}"]) == 0
+    shipped = ship(tmp_path / "2/best.safetensors", "second", held_out, tmp_path)
+    assert main([*words, f"output={tmp_path / '3'}", "margin=2", f"start={shipped}"]) == 0
+    card = ship(tmp_path / "3/best.safetensors", "third", held_out, tmp_path).with_suffix(".md").read_text()
+    assert "128 (4 steps of 32), then 64 (2 steps of 32), then 128 (4 steps of 32)" in card
+    made = [line.split(" ") for line in card.splitlines() if "desdis.train" in line]
+    assert [{*line} & {"output=RUN1", "output=RUN2", "output=RUN3"} for line in made] == [
+        {f"output=RUN{k}"} for k in (1, 2, 3)
+    ]
+    assert "seed=7" in made[0] and "start=RUN1/best.safetensors" in made[1] and "start=RUN2/best.safetensors" in made[2]
+    assert "margin=2.0" in made[2] and str(tmp_path) not in card
+
+
 def test_weights_of_unknown_making_are_not_shipped(words, tmp_path):
     save_network(build("desdis-4"), tmp_path / "foreign.safetensors", {})
     with pytest.raises(UserError, match=r"foreign\.safetensors was not written by desdis\.train"):
         ship(tmp_path / "foreign.safetensors", "small", [], tmp_path)
+    assert main([*words, f"output={tmp_path / 'run'}", f"start={tmp_path / 'foreign.safetensors'}"]) == 0
+    with pytest.raises(UserError, match=r"foreign\.safetensors, where the training started, is of unknown making"):
+        ship(tmp_path / "run/best.safetensors", "small", [], tmp_path)
 
 
 def test_the_ablation_goes_on_and_makes_a_table(words, tmp_path, capsys):
