@@ -81,7 +81,7 @@ class Describer:
 
 
 def load(name_or_file: str, device: str = "auto", runtime: str = "auto") -> Describer:
-    """Weights by name ("desdis-8", "-16", "-24", "-32") or a file (ours, or the authors' .pth) as a Describer.
+    """Weights by name ("desdis-8", "-16", "-24", "-32", "-48") or a file (ours, or the authors' .pth) as a Describer.
 
     device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1". runtime: "auto" (the fastest there is), or one of
     `desdis.runtimes.NAMES`; "torch", "compiled" and "onnx" are exact on a CPU, "bf16" and "int8" round.
