@@ -62,9 +62,9 @@ def ship(file: Path, name: str, held_out: Sequence[PatchSet], folder: Path = WEI
         raise UserError(f"{file} was not written by desdis.train: its making is unknown, so it cannot be shipped")
     target = folder / f"{name}.safetensors"
     device = torch.device("cpu")
-    scores = {"trained, float32": validate(network, held_out, device)}
     stages = trainings(info)
     *earlier, (recipe, _) = stages
+    scores = {"trained, float32": validate(network, held_out, device)}
     metadata = {**info.metadata, "recipe": json.dumps(recipe), "earlier": json.dumps(earlier)}
     save_network(network, target, metadata, half=True)
     shipped, _ = load_network(target)
