@@ -4,25 +4,33 @@ Turns and flips are drawn once a pair (both patches alike, as published); everyt
 geometry is one affine sampling grid, so a patch is resampled once. Randomness comes from the generator that is given.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 
+def option(default, text: str, low: float | None = None, high: float | None = None, among: tuple[str, ...] = ()):
+    """A field with its line of help and what values it may take."""
+    return dataclasses.field(default=default, metadata={"help": text, "low": low, "high": high, "among": among})
+
+
 @dataclass(frozen=True)
 class Augmentation:
-    """Strengths; 0 turns a thing off. Standard deviations unless said otherwise."""
+    """Strengths; 0 turns a thing off."""
 
-    turns: float = 1.0  # share of pairs whose both patches get a quarter turn and maybe a flip (published: all)
-    rotation: float = 0.0  # degrees
-    scale: float = 0.0  # of the logarithm (base e)
-    shift: float = 0.0  # share of the patch's half width
-    gamma: float = 0.0  # of the logarithm of the exponent
-    gain: float = 0.0  # of the logarithm of the contrast, offset 32 gain; values are clipped to 0..255
-    blur: float = 0.0  # largest share of a 3x3 box blur mixed in, uniform from 0
-    noise: float = 0.0  # largest standard deviation of added noise in grey values, uniform from 0
-    occlusion: float = 0.0  # share of patches that get a rectangle of one grey value
+    turns: float = option(
+        1.0, "share of pairs of which both get a quarter turn and maybe a flip (published: all)", 0, 1
+    )
+    rotation: float = option(0.0, "standard deviation of each patch's turn, degrees", 0)
+    scale: float = option(0.0, "... of its size, natural logarithm", 0)
+    shift: float = option(0.0, "... of its centre, share of the half width", 0)
+    gamma: float = option(0.0, "... of the exponent of the grey values, natural logarithm", 0)
+    gain: float = option(0.0, "... of the contrast, natural logarithm; offset 32 gain, values clipped to 0..255", 0)
+    blur: float = option(0.0, "largest share of a 3x3 box blur mixed in, uniform from 0", 0, 1)
+    noise: float = option(0.0, "largest standard deviation of added noise, grey values, uniform from 0", 0)
+    occlusion: float = option(0.0, "share of patches that get a rectangle of one grey value", 0, 1)
 
 
 def window(count: int, margin: float, device: torch.device | None = None) -> torch.Tensor:

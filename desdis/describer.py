@@ -53,8 +53,11 @@ class Describer:
 
     def describe(self, grey: np.ndarray, lafs: np.ndarray, magnification: float | None = None) -> np.ndarray:
         """grey (H, W) uint8, or float32 in 0..255, and lafs (N, 2, 3) float32 (COLMAP's pixel convention,
-        sqrt(|det A|) = sigma) to (N, 128) float32 of unit length. Half a patch's side is magnification sigma."""
-        magnification = magnification or self.magnification
+        sqrt(|det A|) = sigma) to (N, 128) float32 of unit length. Half a patch's side is magnification sigma. Raises
+        ValueError where there is no photograph."""
+        if grey is None:
+            raise ValueError("grey is None: the photograph could not be read")
+        magnification, lafs = magnification or self.magnification, np.asarray(lafs, np.float32).reshape(-1, 2, 3)
         if self.device != "cpu" and len(lafs):
             from desdis.runtimes.torch import TorchRuntime
 

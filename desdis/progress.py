@@ -83,6 +83,13 @@ class Progress:
         self.bar.start()
         self.task = self.bar.add_task("", total=steps, completed=done)
 
+    def announce(self, text: str) -> None:
+        """A line that stays."""
+        if self.bar is not None:
+            self.bar.console.print(text, markup=False, highlight=False)
+        elif not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
     def step(self, done: int) -> None:
         """`done` steps are behind us."""
         if self.bar is not None:

@@ -4,6 +4,7 @@ The file is YAML of the plainest kind (no nesting), read here in a few lines, so
 """
 
 import dataclasses
+import difflib
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,8 @@ from typing import get_type_hints
 
 import torch
 
-from desdis.augment import Augmentation
+from desdis.augment import Augmentation, option
 from desdis.errors import UserError
-
-
-def option(default, text: str, low: float | None = None, high: float | None = None, among: tuple[str, ...] = ()):
-    """A field with its line of help and what values it may take."""
-    return dataclasses.field(default=default, metadata={"help": text, "low": low, "high": high, "among": among})
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,9 @@ def parse(key: str, text: str, where: str) -> object:
     """One value in its option's type and range. Raises UserError naming the place."""
     kinds, fields = get_type_hints(Recipe), {field.name: field for field in dataclasses.fields(Recipe)}
     if key not in fields:
-        raise UserError(f"{where}: no option {key!r}; there are {', '.join(fields)}")
+        near = difflib.get_close_matches(key, fields, n=1)
+        meant = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(fields)}"
+        raise UserError(f"{where}: no option {key!r}{meant}")
     kind, limits = kinds[key], fields[key].metadata
     try:
         value = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
@@ -125,7 +123,9 @@ def options_table() -> str:
     """Every option with its default and its line of help, for --help."""
     lines = []
     for field in dataclasses.fields(Recipe):
-        among = field.metadata.get("among")
+        among = field.metadata["among"]
         choice = f" ({' | '.join(among)})" if among else ""
-        lines.append(f"  {field.name} = {field.default!r:<22} {field.metadata.get('help', 'augmentation')}{choice}")
+        low, high = field.metadata["low"], field.metadata["high"]
+        limits = "" if low is None else f" (at least {low})" if high is None else f" ({low} to {high})"
+        lines.append(f"  {f'{field.name} = {field.default!r}':<34} {field.metadata['help']}{choice or limits}")
     return "\n".join(lines)

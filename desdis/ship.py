@@ -2,8 +2,8 @@
 
     python -m desdis.ship runs/desdis-32/best.safetensors desdis-32 --validation SET...
 
-Writes desdis/weights/NAME.safetensors and NAME.md. The card says all that the file knows of its making, and what both
-precisions and the authors' network of the same width score on the validation sets.
+Writes desdis/weights/NAME.safetensors and NAME.md, or into another --folder. The card says all that the file knows of
+its making, and what both precisions and the authors' network of the same width score on the validation sets.
 """
 
 import argparse
@@ -11,8 +11,10 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from desdis.checkpoints import OFFICIAL, WEIGHTS, NetworkInfo, file_sha256, load_network, save_network
 from desdis.errors import UserError, command
@@ -21,12 +23,25 @@ from desdis.recipe import Recipe
 from desdis.validation import validate
 
 PLACES = ("patches", "validation", "output", "device")  # of a recipe: where things lay, nobody else's business
+OURS = {  # what the card of this project's own weights says, and no other card can
+    "sets": """ (`tracks`: patches of those places' reconstructions, which the authors'
+network matched; `planes`: their photographs warped by homographies; see docs/distillation.md)""",
+    "sources": " Their sources and licences are listed in docs/distillation.md.",
+    "limits": """ Trained mostly on buildings, statues, objects and
+some aerial views by daylight; thermal, medical or underwater pictures were not seen. People are no subject of the
+training.""",
+}
+NETWORKS = {
+    "desdis": "The network is the light student of Liu and Dong's Descriptor Distillation (IJCV 2024)",
+    "hardnet": "The network is HardNet's (Mishchuk et al., NeurIPS 2017)",
+    "sosnet": "The network is SOSNet's (Tian et al., CVPR 2019)",
+    "hynet": "The network is HyNet's (Tian et al., NeurIPS 2020)",
+}
 MOST_LOST = 0.0005  # of the validation score, by half precision
 CARD = """# {name}
 
 A local descriptor: grey patches of 32x32 pixels (half-width 9 sigma of the detection) to 128 numbers of unit length.
-The network is the light student of Liu and Dong's Descriptor Distillation (IJCV 2024); these weights were trained from
-scratch by this project.
+{network}; these weights were trained from a random start.
 
 | | |
 | --- | --- |
@@ -37,8 +52,7 @@ scratch by this project.
 | pairs seen | {pairs} |
 | seed, commit | {seed}, {commit} |
 
-Scores on validation places that no training saw (`tracks`: patches of those places' reconstructions, which the authors'
-network matched; `planes`: their photographs warped by homographies; see docs/distillation.md):
+Scores on validation places that no training saw{sets}:
 
 {scores}
 
@@ -46,57 +60,88 @@ Made by
 
 {commands}
 {note}
-**Places**: {scenes}. Their sources and licences are listed in docs/distillation.md.
+**Places**: {scenes}.{sources}
 
 **Intended use**: matching photographs of a rigid scene for structure from motion and localisation, on oriented frames
 or upright ones (the training mixed both). **Limits**: not invariant to strong blur, to inverted contrast, nor to view
-changes beyond some 40 degrees; repeated structure looks alike. Trained mostly on buildings, statues, objects and some
-aerial views by daylight; thermal, medical or underwater pictures were not seen. People are no subject of the training.
+changes beyond some 40 degrees; repeated structure looks alike.{limits}
 """
 
 
-def ship(file: Path, name: str, held_out: Sequence[PatchSet], folder: Path = WEIGHTS, note: str = "") -> Path:
-    """Write weights and card into `folder`; returns the weights' path."""
+class Training(NamedTuple):
+    """One training behind weights: its recipe without PLACES, the steps it ran, its teachers' names and hashes."""
+
+    recipe: dict
+    steps: int
+    teachers: dict[str, str]
+
+
+def ship(
+    file: Path,
+    name: str,
+    held_out: Sequence[PatchSet],
+    folder: Path = WEIGHTS,
+    note: str = "",
+    overwrite: bool = False,
+) -> Path:
+    """Write weights and card into `folder`; returns the weights' path. Raises UserError where that would mislead (the
+    name of another architecture, a validation set that was trained on, weights of unknown making) or overwrite."""
     network, info = load_network(file)
     if "recipe" not in info.metadata:
         raise UserError(f"{file} was not written by desdis.train: its making is unknown, so it cannot be shipped")
+    if name.startswith("desdis-") and name != info.architecture:
+        raise UserError(f"{file} is a {info.architecture}: {name} would be another; give it a name of its own")
     target = folder / f"{name}.safetensors"
-    device = torch.device("cpu")
-    stages = trainings(info)
-    *earlier, (recipe, _) = stages
-    scores = {"trained, float32": validate(network, held_out, device)}
-    metadata = {**info.metadata, "recipe": json.dumps(recipe), "earlier": json.dumps(earlier)}
+    if target.exists() and not overwrite:
+        raise UserError(f"{target} is there already; give another name or --folder, or --overwrite")
+    trained_on = set(json.loads(info.metadata["scenes"]))
+    for data in held_out:
+        seen = sorted(trained_on & {scene["name"] for scene in data.manifest["scenes"]})
+        if seen:
+            raise UserError(f"{data.folder} holds {seen[0]}, which these weights were trained on; give another set")
+    *earlier, last = stages = trainings(info)
+    scores = {"trained, float32": scored(network, held_out)}
+    recipe, metadata = last.recipe, {**info.metadata, "recipe": json.dumps(last.recipe), "earlier": json.dumps(earlier)}
+    folder.mkdir(parents=True, exist_ok=True)
     save_network(network, target, metadata, half=True)
     shipped, _ = load_network(target)
-    scores["as shipped"] = validate(shipped, held_out, device)
+    scores["as shipped"] = scored(shipped, held_out)
     halved = scores["as shipped"]["score"] > scores["trained, float32"]["score"] - MOST_LOST
     if not halved:
         save_network(network, target, metadata)
         scores["as shipped"] = scores["trained, float32"]
     if info.architecture in OFFICIAL:
         authors, _ = load_network(f"official/{info.architecture}")
-        scores[f"the authors' {info.architecture}"] = validate(authors, held_out, device)
+        scores[f"the authors' {info.architecture}"] = scored(authors, held_out)
     patches = json.loads(info.metadata["patches"])
-    teachers = json.loads(info.metadata["teacher"])
-    scenes = sorted({scene.split(".")[0] for scene in json.loads(info.metadata["scenes"])})  # not its second models
+    scenes = sorted({scene.split(".")[0] for scene in trained_on})  # not its second models
+    said = OURS if folder == WEIGHTS else dict.fromkeys(OURS, "")
     card = CARD.format(
-        name=name, precision="float16" if halved else "float32", bytes=target.stat().st_size,
-        sha256=file_sha256(target), architecture=info.architecture, parameters=info.parameters,
-        teacher=", ".join(f"{key} (sha256 {value})" for key, value in teachers.items()) or "none",
+        name=name, network=NETWORKS[info.architecture.split("-")[0]], precision="float16" if halved else "float32",
+        bytes=target.stat().st_size, sha256=file_sha256(target), architecture=info.architecture,
+        parameters=info.parameters, teacher="; then ".join(teachers_of(stage) for stage in stages),
         count=patches["count"], points=patches["points"], places=len(scenes), source=patches["source_sha256"],
-        pairs=", then ".join(f"{steps * r['batch']} ({steps} steps of {r['batch']})" for r, steps in stages),
-        seed=recipe["seed"], commit=info.metadata["commit"], scores=score_table(scores),
-        commands="\n".join(command_of(r, number) for number, (r, _) in enumerate(stages, 1)), scenes=", ".join(scenes),
-        note=f"\n{note}\n" if note else "",
+        pairs=", then ".join(f"{s.steps * s.recipe['batch']} ({s.steps} steps of {s.recipe['batch']})" for s in stages),
+        seed=recipe["seed"], commit=info.metadata["commit"], scores=score_table(scores), scenes=", ".join(scenes),
+        commands="\n".join(command_of(stage.recipe, number) for number, stage in enumerate(stages, 1)),
+        note=f"\n{note}\n" if note else "", **said,
     )  # fmt: skip
     target.with_suffix(".md").write_text(card)
     return target
 
 
-def trainings(info: NetworkInfo) -> list[tuple[dict, int]]:
-    """The recipes behind weights, first to last, without what is nobody else's business, and the steps they ran."""
-    recipe = json.loads(info.metadata["recipe"])
-    before = [(earlier, steps) for earlier, steps in json.loads(info.metadata.get("earlier", "[]"))]
+def scored(network: nn.Module, held_out: Sequence[PatchSet]) -> dict[str, float]:
+    """As `validate`, and with the set's name also where there is but one."""
+    scores = validate(network, held_out, torch.device("cpu"))
+    if len(held_out) > 1:
+        return scores
+    return {**{f"{held_out[0].folder.name}.{key}": value for key, value in scores.items()}, "score": scores["score"]}
+
+
+def trainings(info: NetworkInfo) -> list[Training]:
+    """The trainings behind weights, first to last."""
+    recipe, teachers = json.loads(info.metadata["recipe"]), json.loads(info.metadata["teacher"])
+    before = [Training(*stage) for stage in json.loads(info.metadata.get("earlier", "[]"))]
     if recipe["start"]:
         if not before:
             _, first = load_network(recipe["start"])
@@ -104,13 +149,19 @@ def trainings(info: NetworkInfo) -> list[tuple[dict, int]]:
                 raise UserError(f"{recipe['start']}, where the training started, is of unknown making; not shipped")
             before = trainings(first)
         recipe["start"] = f"RUN{len(before)}/best.safetensors"
-    return [*before, ({key: value for key, value in recipe.items() if key not in PLACES}, int(info.metadata["step"]))]
+    trimmed = {key: value for key, value in recipe.items() if key not in PLACES}
+    return [*before, Training(trimmed, int(info.metadata["step"]), teachers)]
+
+
+def teachers_of(stage: Training) -> str:
+    """Names and hashes."""
+    return ", ".join(f"{name} (sha256 {sha256})" for name, sha256 in stage.teachers.items()) or "none"
 
 
 def command_of(recipe: dict, number: int) -> str:
     """What to type, as the card shows it."""
     words = " ".join(f"{key}={value}" for key, value in recipe.items() if value != getattr(Recipe, key))
-    return f"    python -m desdis.train patches=SET validation=SET output=RUN{number} {words}"
+    return f"    python -m desdis.train patches=SETS validation=SETS output=RUN{number} {words}"
 
 
 def score_table(scores: dict[str, dict[str, float]]) -> str:
@@ -127,13 +178,14 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m desdis.ship", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("file", type=Path, help="weights written by desdis.train")
-    parser.add_argument("name", help="under which desdis.load will find them")
+    parser.add_argument("name", help="of the file; in desdis/weights the name by which desdis.load finds it")
     parser.add_argument("--validation", type=Path, nargs="+", required=True, metavar="SET", help="sets to score on")
     parser.add_argument("--note", default="", help="a sentence for the card")
     parser.add_argument("--folder", type=Path, default=WEIGHTS, help="where they go (desdis/weights)")
+    parser.add_argument("--overwrite", action="store_true", help="where there are weights of that name already")
     options = parser.parse_args(arguments)
     held_out = [read_patch_set(folder) for folder in options.validation]
-    print(ship(options.file, options.name, held_out, options.folder, options.note))
+    print(ship(options.file, options.name, held_out, options.folder, options.note, options.overwrite))
     return 0
 
 

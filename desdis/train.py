@@ -45,6 +45,11 @@ def train(recipe: Recipe) -> Path:
     pairs_here = recipe.batch // ranks.count
     generator = torch.Generator(device)
     progress = Progress(recipe.steps, state["step"], quiet=not ranks.first)
+    progress.announce(
+        f"{recipe.student} from {len(data.point_ids):,} patches of {len(data.points):,} points, teacher "
+        f"{recipe.teacher or 'none'}, on {device}: "
+        + (f"steps {state['step']} to {recipe.steps}" if state["step"] < recipe.steps else "finished before")
+    )
 
     for step, points in batches(data, recipe.batch, recipe.chunk, recipe.seed, state["step"], recipe.steps):
         # 1. A batch of matching pairs. Everything random is seeded by (seed, step, rank): resuming needs no memory.
@@ -95,7 +100,7 @@ def train(recipe: Recipe) -> Path:
         if log is None:  # another rank than the first
             continue
         log.add(parts, recipe.batch)
-        if done % recipe.log_every == 0:
+        if done % recipe.log_every == 0 or done == recipe.steps:
             progress.say(done, log.write_means(done, learning_rate(recipe, step)))
         if held_out and (done % recipe.validate_every == 0 or done == recipe.steps):
             scores = validate(average, held_out, device)

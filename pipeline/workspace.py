@@ -58,7 +58,7 @@ class Workspace:
 
     def _read_manifest(self) -> dict[str, Any]:
         if not self._manifest_path.exists():
-            foreign = [p.name for p in self.output.iterdir() if p.name not in {"run.log", "frames"}]
+            foreign = [p.name for p in self.output.iterdir() if p.name not in {"run.log", "logs", "frames"}]
             if foreign:
                 raise UserError(
                     f"{self.output}: the folder is not empty and was not made by this program "

@@ -42,6 +42,9 @@ def test_describe_is_cutting_and_describing(describer):
     np.testing.assert_array_equal(descriptors, describer.describe_patches(extract_patches(picture(), lafs, 5.0)))
     assert descriptors.shape == (30, 128)
     assert describer.describe(picture(), lafs[:0]).shape == (0, 128)
+    assert describer.describe(picture(), np.float32([])).shape == (0, 128)
+    with pytest.raises(ValueError, match="grey is None: the photograph could not be read"):
+        describer.describe(None, lafs)
 
 
 def test_magnification_has_a_default(describer):

@@ -61,6 +61,7 @@ def test_the_card_of_weights_that_went_on_from_others_tells_all_trainings(words,
         {f"output=RUN{k}"} for k in (1, 2, 3)
     ]
     assert "seed=7" in made[0] and "start=RUN1/best.safetensors" in made[1] and "start=RUN2/best.safetensors" in made[2]
+    assert "| teacher | none; then none; then none |" in card
     assert "margin=2.0" in made[2] and str(tmp_path) not in card
 
 
@@ -71,6 +72,22 @@ def test_weights_of_unknown_making_are_not_shipped(words, tmp_path):
     assert main([*words, f"output={tmp_path / 'run'}", f"start={tmp_path / 'foreign.safetensors'}"]) == 0
     with pytest.raises(UserError, match=r"foreign\.safetensors, where the training started, is of unknown making"):
         ship(tmp_path / "run/best.safetensors", "small", [], tmp_path)
+
+
+def test_what_would_mislead_is_not_shipped(words, tmp_path):
+    assert main([*words, f"output={tmp_path / 'run'}"]) == 0
+    trained, (train, other) = tmp_path / "run/best.safetensors", (word.partition("=")[2] for word in words[-2:])
+    with pytest.raises(UserError, match="holds render0, which these weights were trained on"):
+        ship(trained, "small", [read_patch_set(Path(train))], tmp_path)
+    with pytest.raises(UserError, match="is a desdis-4: desdis-32 would be another"):
+        ship(trained, "desdis-32", [read_patch_set(Path(other))], tmp_path)
+    ship(trained, "small", [read_patch_set(Path(other))], tmp_path)
+    with pytest.raises(UserError, match=r"small\.safetensors is there already; .*--overwrite"):
+        ship(trained, "small", [read_patch_set(Path(other))], tmp_path)
+    card = (
+        ship(trained, "small", [read_patch_set(Path(other))], tmp_path, overwrite=True).with_suffix(".md").read_text()
+    )
+    assert "| other: score |" in card and "docs/distillation.md" not in card
 
 
 def test_the_ablation_goes_on_and_makes_a_table(words, tmp_path, capsys):

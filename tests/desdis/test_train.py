@@ -288,7 +288,9 @@ def test_recipe_files_and_their_mistakes(tmp_path):
     recipe = read_recipe(file, ["batch=128"])
     assert (recipe.student, recipe.batch, recipe.four_ways, recipe.teacher) == ("desdis-16", 128, True, "")
     for words, message in [
-        (["bach=3"], "no option 'bach'"),
+        (["bach=3"], "no option 'bach'; did you mean batch\\?"),
+        (["zzz=3"], "no option 'zzz'; there are turns, "),
+        (["turns=2"], "must lie in 0"),
         (["batch"], "not KEY=VALUE"),
         (["batch=many"], "must be of type int"),
         (["batch=1"], "must lie in 2"),
@@ -329,5 +331,6 @@ def test_broken_sets_say_what_is_wrong(tmp_path, capsys):
     refused("must be uint8")
     (good / "patches.npy").write_bytes(b"short")
     refused("patches.npy cannot be read")
+    capsys.readouterr()
     assert main(["patches="]) == 2
     assert capsys.readouterr().err.startswith("error: no patch set")

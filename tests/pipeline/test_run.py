@@ -179,6 +179,13 @@ def test_exit_codes(tmp_path, capsys):
     assert len(error) == 2 and "max_keypoints" in error[1]
 
 
+def test_a_mistake_leaves_nothing_in_the_way_of_the_next_try(rendered_scene, tmp_path, capsys):
+    words = ["--images", str(rendered_scene / "images"), "--output", str(tmp_path / "run"), "--device", "cpu"]
+    assert run_reconstruction.main([*words, "descriptor.weights=desdis-9"]) == 2
+    assert "no weights called 'desdis-9'" in capsys.readouterr().err
+    assert run_reconstruction.main([*words, "detector.max_keypoints=300", "descriptor.weights=desdis-8"]) == 0
+
+
 @pytest.mark.parametrize(("kept", "words"), [(1, "one of the photographs only"), (0, "belongs to other photographs")])
 def test_a_reference_that_does_not_fit_is_refused_before_anything_runs(rendered_scene, tmp_path, kept, words):
     (tmp_path / "truth").mkdir()
