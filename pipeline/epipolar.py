@@ -1,15 +1,28 @@
-"""A quick look at matches: how many agree with one fundamental matrix. No verification."""
+"""A quick look at matches: how well they agree with one fundamental matrix. No verification."""
 
 import numpy as np
 
 
 def epipolar_inliers(first: np.ndarray, second: np.ndarray, max_error: float, max_trials: int) -> int:
-    """Of matches between first (M, 2) and second (M, 2), how many lie within max_error pixels of the epipolar lines
-    that OpenCV's MAGSAC++ finds (seeded); 0 for fewer than eight, which fit anything."""
+    """Of matches between first (M, 2) and second (M, 2), how many are within max_error pixels of one geometry."""
+    return int(np.count_nonzero(epipolar_distances(first, second, max_error, max_trials) <= max_error))
+
+
+def epipolar_distances(first: np.ndarray, second: np.ndarray, max_error: float, max_trials: int) -> np.ndarray:
+    """(M,) float64: how far matches between first (M, 2) and second (M, 2) are from the fundamental matrix that
+    OpenCV's MAGSAC++ finds (seeded) for errors up to max_error, in pixels (Sampson's approximation: Hartley and
+    Zisserman, Multiple View Geometry, 2nd ed., 11.4.3); infinity for fewer than eight, which fit anything."""
     import cv2
 
+    nowhere = np.full(len(first), np.inf)
     if len(first) < 8:
-        return 0
+        return nowhere
     first, second = first.astype(np.float64), second.astype(np.float64)
-    _, mask = cv2.findFundamentalMat(first, second, cv2.USAC_MAGSAC, max_error, 0.999, max_trials)
-    return 0 if mask is None else int(np.count_nonzero(mask))
+    matrix, _ = cv2.findFundamentalMat(first, second, cv2.USAC_MAGSAC, max_error, 0.999, max_trials)
+    if matrix is None:
+        return nowhere
+    ones = np.ones((len(first), 1))
+    x, y = np.hstack([first, ones]), np.hstack([second, ones])
+    lines_y, lines_x = x @ matrix.T, y @ matrix
+    slopes = (lines_y[:, :2] ** 2).sum(axis=1) + (lines_x[:, :2] ** 2).sum(axis=1)
+    return np.abs((lines_y * y).sum(axis=1)) / np.sqrt(np.maximum(slopes, 1e-30))

@@ -10,16 +10,22 @@ R = TypeVar("R")
 
 
 def ahead(
-    work: Callable[[T], R], items: Iterable[T], workers: int, initializer: Callable[[], None] | None = None
+    work: Callable[[T], R],
+    items: Iterable[T],
+    workers: int,
+    initializer: Callable[[], None] | None = None,
+    depth: int | None = None,
 ) -> Iterator[R]:
-    """Results in the order of the items, computed by threads that keep at most `workers` + 1 of them ready. Items are
-    taken in the caller's thread; `initializer` is called once in each thread."""
+    """Results in the order of the items, computed by threads that keep at most `depth` + 1 of them ready (default:
+    one a worker; more where the items' work differs much). Items are taken in the caller's thread; `initializer` is
+    called once in each thread."""
+    depth = workers if depth is None else depth
     waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers, initializer=initializer) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) > workers:
+                if len(waiting) > depth:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

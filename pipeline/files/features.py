@@ -90,8 +90,9 @@ def read(file: h5py.File, name: str, *, descriptors: bool = True, only: tuple[st
         where |= {o: f"descriptors_{o}" for o in ("upright", "oriented") if f"descriptors_{o}" in group}
         for orientation, dataset in where.items():
             if only is None or orientation in only:
-                rows = group[dataset][()].T
-                sets[orientation] = np.pad(rows, ((0, len(lafs) - len(rows)), (0, 0)))
+                columns = group[dataset][()]
+                rows = sets[orientation] = np.zeros((len(lafs), len(columns)), columns.dtype)
+                rows[: columns.shape[1]] = columns.T
     width, height = (int(v) for v in group["image_size"][()])
     return Features(lafs, scores, sets, (width, height))
 

@@ -1,12 +1,13 @@
 """Nearest neighbours: mutual, with the ratio test (Lowe, IJCV 2004) in both directions, as hloc does it.
 
-Exact, and nearly all of the arithmetic in half precision. A coarse product of low precision, in blocks that stay in the
-cache, bounds every similarity to within a known error. Rows that cannot pass the tests are dropped by these bounds;
+Exact, and nearly all of the arithmetic in bytes or half precision. A coarse product of low precision, in blocks,
+bounds every similarity to within a known error. Rows that cannot pass the tests are dropped by these bounds;
 of the rest, the few columns that can be the nearest or second nearest are compared exactly. Only what passes is looked
 at from the other side.
 """
 
 import math
+import threading
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,10 +19,11 @@ from pipeline.matchers import RATIO, Found, MatcherOptions
 if TYPE_CHECKING:
     import torch
 
-GROUPS = 256  # columns are compared by the maxima of interleaved groups: one sweep finds the two best groups
+GROUPS = 128  # columns are compared by the maxima of interleaved groups: one sweep finds the two best groups
 PAIRS = 16384  # compared exactly at once: 50 MB
 CROWDED = 64  # groups with candidates a row (there are 2 to 8) from which the coarse product is not worth its speed
 FLOAT_ERROR = 2e-5  # of an inner product of unit vectors in float32
+BYTE_SIGMAS = 6.5
 NOT_UNIT = 0.01  # how far a squared norm may be from 1
 
 
@@ -117,12 +119,16 @@ def nearest(
         raise ValueError("descriptors must be finite rows of unit length")
     groups = max(2, min(GROUPS, size))
     padded = torch.nn.functional.pad(base.rows, (0, 0, 0, -size % groups)).transpose(1, 2)
-    dtype, error = coarse_type(base.rows.device)
-    coarse_base, flat_base = padded.to(dtype), base.rows.flatten(0, 1)
     # Sizes in steps: for each new one oneDNN would write code anew, and keep it.
-    coarse_queries = torch.nn.functional.pad(queries.rows.to(dtype), (0, 0, 0, -queries.rows.shape[1] % GROUPS))
+    rows = torch.nn.functional.pad(queries.rows, (0, 0, 0, -queries.rows.shape[1] % GROUPS))
+    coarse_queries, coarse_base, step, error = rounded_sides(rows, padded, coarse_type(base.rows.device))
+    flat_base = base.rows.flatten(0, 1)
     blocks = zip(queries.rows.split(options.block, 1), coarse_queries.split(options.block, 1), strict=False)
-    products = base.rows.new_empty(count * min(options.block, coarse_queries.shape[1]) * padded.shape[2], dtype=dtype)
+    products = scratch(
+        count * min(options.block, rows.shape[1]) * padded.shape[2],
+        torch.int32 if coarse_base.dtype == torch.int8 else coarse_base.dtype,
+        base.rows.device,
+    )
     found = []
     for begin, (part, rounded) in zip(range(0, queries.rows.shape[1], options.block), blocks, strict=True):
         length = part.shape[1]
@@ -130,12 +136,12 @@ def nearest(
         query = torch.arange(begin, begin + length, device=part.device).repeat(count)
         width = torch.where(query < queries.counts[pair], base.counts[pair], 0)
         shape = (count, rounded.shape[1], padded.shape[2])
-        coarse = torch.bmm(rounded, coarse_base, out=products[: math.prod(shape)].view(shape))
-        coarse = coarse[:, :length].flatten(0, 1)
-        found_in = groups_of_candidates(coarse, width, groups, error + off, *limits)
-        if len(found_in.group) > CROWDED * len(coarse):  # so alike that the coarse product cannot tell them apart
-            coarse = torch.bmm(part, padded).flatten(0, 1)
-            found_in = groups_of_candidates(coarse, width, groups, FLOAT_ERROR + off, *limits)
+        coarse = product(rounded, coarse_base, products[: math.prod(shape)].view(shape))
+        coarse = Coarse(coarse[:, :length].flatten(0, 1), step, error + off)
+        found_in = groups_of_candidates(coarse, width, groups, *limits)
+        if len(found_in.group) > CROWDED * len(width):  # so alike that the coarse product cannot tell them apart
+            coarse = Coarse(torch.bmm(part, padded).flatten(0, 1), 1.0, FLOAT_ERROR + off)
+            found_in = groups_of_candidates(coarse, width, groups, *limits)
         row, column = candidates(coarse, width, groups, found_in)
         place, first, second = two_nearest(part.flatten(0, 1), flat_base, row, pair[row] * size + column)
         ratio = torch.where(second > 0, first / second, 1.0)  # a repeated row at distance 0 has a rival
@@ -163,16 +169,24 @@ def two_nearest(
 
     distance = torch.cat(
         [
-            (queries[r].double() - base[c].double()).norm(dim=1)
+            queries.index_select(0, r).sub_(base.index_select(0, c)).norm(dim=1)
             for r, c in zip(row.split(PAIRS), column.split(PAIRS), strict=True)
         ]
-    )
+    ).double()
     far = distance.new_full((len(queries),), torch.inf)
     first = far.scatter_reduce(0, row, distance, "amin")
     at = distance == first[row]
     j = torch.full_like(first, len(base), dtype=torch.int64).scatter_reduce(0, row[at], column[at], "amin")
     others = column != j[row]
     return j, first, far.scatter_reduce(0, row[others], distance[others], "amin")
+
+
+class Coarse(NamedTuple):
+    """Similarities (R, M), each within `error` of the truth: floats, or integers that count `step`s."""
+
+    values: "torch.Tensor"
+    step: float
+    error: float
 
 
 class Groups(NamedTuple):
@@ -184,45 +198,101 @@ class Groups(NamedTuple):
 
 
 def groups_of_candidates(
-    coarse: "torch.Tensor", width: "torch.Tensor", groups: int, error: float, max_ratio: float, max_distance: float
+    coarse: Coarse, width: "torch.Tensor", groups: int, max_ratio: float, max_distance: float
 ) -> Groups:
-    """From coarse similarities (R, M), each within `error` of the truth, of which the first width (R,) of a row count:
-    all groups in which a row that may pass the tests may have one of its two nearest. M is a multiple of `groups`;
-    group g is the columns g, g + groups, ..."""
+    """All groups in which a row that may pass the tests may have one of its two nearest, of the first width (R,)
+    columns of its row. M is a multiple of `groups`; group g is the columns g, g + groups, ..."""
     import torch
 
     # Positive floats are ordered as their bits are, and integers compare four times faster than bfloat16.
-    bits = coarse.view(torch.int32 if coarse.dtype == torch.float32 else torch.int16)
-    maxima = bits.view(len(bits), -1, groups).amax(dim=1).view(coarse.dtype).float()
-    best = maxima.topk(2, dim=1).values
-    reach = best[:, 1] - 2 * error  # the two nearest have at least this, coarsely
+    ordered = coarse.values.view(torch.int32 if coarse.values.itemsize == 4 else torch.int16)
+    maxima = ordered.view(len(ordered), -1, groups).amax(dim=1)
+    first, where = maxima.max(dim=1, keepdim=True)
+    second = maxima.scatter(1, where, torch.iinfo(maxima.dtype).min).amax(dim=1, keepdim=True)
+    best, rival = similarities(torch.cat([first, second], dim=1).view(coarse.values.dtype), coarse.step).unbind(dim=1)
+    reach = rival - 2 * coarse.error  # the two nearest have at least this, coarsely
     unordered = reach <= 0  # negative floats are ordered upside down: take the whole row
-    near, rival = 1 - best[:, 0] - error, 1 - best[:, 1] + error  # bounds of half the squared distances
-    alive = ((near <= max_ratio**2 * rival) & (2 * near <= max_distance**2)) | unordered
+    near, far = 1 - best - coarse.error, 1 - rival + coarse.error  # bounds of half the squared distances
+    alive = ((near <= max_ratio**2 * far) & (2 * near <= max_distance**2)) | unordered
     row = (alive & (width > 0)).nonzero()[:, 0]
     reach = torch.where(unordered, -torch.inf, reach)[row]
-    r, group = (maxima[row] >= reach[:, None]).nonzero(as_tuple=True)
+    there = similarities(maxima.view(coarse.values.dtype)[row], coarse.step) >= reach[:, None]
+    r, group = there.nonzero(as_tuple=True)
     return Groups(row[r], group, reach[r])
 
 
 def candidates(
-    coarse: "torch.Tensor", width: "torch.Tensor", groups: int, found_in: Groups
+    coarse: Coarse, width: "torch.Tensor", groups: int, found_in: Groups
 ) -> tuple["torch.Tensor", "torch.Tensor"]:
     """The candidates in these groups: rows (P,) and columns (P,) int64."""
-    values = coarse.view(len(coarse), -1, groups)[found_in.row, :, found_in.group]
-    p, member = (values >= found_in.reach[:, None]).nonzero(as_tuple=True)
+    values = coarse.values.view(len(width), -1, groups)[found_in.row, :, found_in.group]
+    p, member = (similarities(values, coarse.step) >= found_in.reach[:, None]).nonzero(as_tuple=True)
     row, column = found_in.row[p], member * groups + found_in.group[p]
     there = column < width[row]
     return row[there], column[there]
 
 
-def coarse_type(device: "torch.device") -> tuple["torch.dtype", float]:
-    """The type for the coarse product and the largest error of an inner product of unit vectors: both factors and the
-    result are rounded (2**-9 each in bfloat16, 2**-11 in half precision, sums included with room to spare)."""
+def similarities(values: "torch.Tensor", step: float) -> "torch.Tensor":
+    """Values of a coarse product in float32."""
+    values = values.float()
+    return values if step == 1 else values.mul_(step)
+
+
+_kept = threading.local()
+
+
+def scratch(size: int, dtype: "torch.dtype", device: "torch.device") -> "torch.Tensor":
+    """(size,) of any content, the same memory at each call of a thread: the system clears fresh memory page by page,
+    which takes as long as a product."""
+    import torch
+
+    key = f"{dtype} {device}"
+    held = vars(_kept).get(key)
+    if held is None or len(held) < size:
+        held = torch.empty(size, dtype=dtype, device=device)
+        setattr(_kept, key, held)
+    return held[:size]
+
+
+def product(queries: "torch.Tensor", base: "torch.Tensor", out: "torch.Tensor") -> "torch.Tensor":
+    """(P, R, D) times (P, D, M) into out (P, R, M); of int8 into int32."""
+    import torch
+
+    if out.dtype != torch.int32:
+        return torch.bmm(queries, base, out=out)
+    for k in range(len(out)):
+        torch._int_mm(queries[k], base[k], out=out[k])  # pyright: ignore[reportPrivateImportUsage]
+    return out
+
+
+def rounded_sides(
+    queries: "torch.Tensor", base: "torch.Tensor", dtype: "torch.dtype"
+) -> tuple["torch.Tensor", "torch.Tensor", float, float]:
+    """Unit vectors of both sides in `dtype`, the similarity that one unit of their product stands for, and the largest
+    error of it.
+
+    Floats: both factors and the result are rounded (2**-9 each in bfloat16, 2**-11 in half precision, sums included
+    with room to spare). Bytes: each rounding is even within one step, so their sum over a product is normal with the
+    deviation below; it is beyond BYTE_SIGMAS of them once in 10**10 products.
+    """
+    import torch
+
+    if dtype != torch.int8:
+        errors = {torch.float32: FLOAT_ERROR, torch.bfloat16: 0.006, torch.float16: 0.003}
+        return queries.to(dtype), base.to(dtype), 1.0, errors[dtype]
+    steps = [float(side.abs().max()) / 127 for side in (queries, base)]
+    first, second = ((side / s).round_().to(dtype) for side, s in zip((queries, base), steps, strict=True))
+    return first, second, steps[0] * steps[1], BYTE_SIGMAS * math.hypot(*steps) / 12**0.5
+
+
+def coarse_type(device: "torch.device") -> "torch.dtype":
+    """The type that the device multiplies fastest."""
     import torch
 
     if device.type == "cuda":
-        return torch.float16, 0.003
+        return torch.float16
+    if getattr(torch.cpu, "_is_vnni_supported", lambda: False)() and hasattr(torch, "_int_mm"):
+        return torch.int8
     if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
-        return torch.bfloat16, 0.006
-    return torch.float32, FLOAT_ERROR
+        return torch.bfloat16
+    return torch.float32
