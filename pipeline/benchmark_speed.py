@@ -17,6 +17,8 @@ from desdis.errors import UserError, command
 
 PARTS = ("describe", "patches", "match", "features", "runs", "growth", "stages", "gpu")
 SETTINGS = ((1536, 8000), (1024, 2048))  # long side in pixels, keypoints
+# With few, what pycolmap does once a photograph (its index) would be most of the time of a pair.
+STAGE_PHOTOGRAPHS = 11
 
 
 @command
@@ -134,8 +136,9 @@ def of_photographs(
         sets = [describer.describe(grey, detect(grey, keypoints)) for grey in (greys[0], greys[1], greys[-1])]
         yield f"## Matching, neighbouring photographs: {what}\n\n" + matching(sets[0], sets[1], args.rounds)
         yield f"## Matching, distant photographs: {what}\n\n" + matching(sets[0], sets[2], args.rounds)
+        many = [cv2.cvtColor(shrunk(rgb, side), cv2.COLOR_RGB2GRAY) for rgb in read(args.images[0], STAGE_PHOTOGRAPHS)]
         yield f"## Matching, from file to file: {what}\n\n" + matching_stages(
-            greys, keypoints, describer, args.threads, args.rounds
+            many, keypoints, describer, args.threads, args.rounds
         )
     if "features" in args.only:
         describers = {f"ours, {name_of(file)}": desdis.load(file, device="cpu") for file in weights}

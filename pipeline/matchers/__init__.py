@@ -62,6 +62,8 @@ class Matcher(Protocol):
 
 RATIO = 0.9  # where neither the options nor a descriptor says another
 
+SIMILARITIES = 2**25  # of all pairs that a processor matches at once: beyond, memory is slower than calls are
+
 MATCHERS = {"nn": "pipeline.matchers.nn:match"}
 
 
@@ -74,12 +76,16 @@ def match_pairs(pairs: Sequence[Pair], options: MatcherOptions | None = None, de
     module, function = MATCHERS[options.name].split(":")
     matcher: Matcher = getattr(import_module(module), function)
     step = together(device)
+    if device == "cpu":
+        largest = max((len(d0) * len(d1) for d0, d1 in pairs), default=0)
+        step = max(1, min(step, SIMILARITIES // max(1, largest)))
     return [found for k in range(0, len(pairs), step) for found in matcher(pairs[k : k + step], options, device)]
 
 
 def together(device: str) -> int:
-    """Pairs that are matched at once: one keeps a processor busy, a GPU wants many."""
-    return 1 if device == "cpu" else 32
+    """Pairs that are matched at once, where they are small: on a processor few and long calls, for which its threads
+    wait less for each other; a GPU wants many."""
+    return 4 if device == "cpu" else 32
 
 
 def match(d0: np.ndarray, d1: np.ndarray, options: MatcherOptions | None = None, device: str = "cpu") -> Found:

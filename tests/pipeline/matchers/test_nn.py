@@ -1,5 +1,7 @@
 """Nearest-neighbour matching against a plain reference, row by row in float64."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -168,6 +170,20 @@ def test_pairs_come_back_in_their_order_however_many_are_matched_at_once(monkeyp
     pairs = [(sets[k % 4], noisy(rng, sets[k % 4], 0.02)) for k in range(7)]
     found = match_pairs(pairs)
     assert [len(each.indices) for each in found] == [len(sets[k % 4]) for k in range(7)]
+
+
+def test_a_processor_matches_small_pairs_together_and_large_ones_alone(monkeypatch):
+    calls = []
+
+    def matched(pairs, options, device):
+        calls.append(len(pairs))
+        return nn.match(pairs, options, device)
+
+    monkeypatch.setattr(matchers, "SIMILARITIES", 2 * 30 * 30)
+    monkeypatch.setattr(matchers, "import_module", lambda module: SimpleNamespace(match=matched))
+    small, large = unit(np.random.default_rng(7), 10), unit(np.random.default_rng(8), 50)
+    assert len(match_pairs([(small, small)] * 6)) == 6 and calls == [4, 2]
+    assert len(match_pairs([(small, small), (large, large), (small, large)])) == 3 and calls[2:] == [1, 1, 1]
 
 
 def test_one_bad_row_among_many_pairs_is_found():
