@@ -1,7 +1,7 @@
 """Work done ahead of its use, in threads, with a bound on what waits."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ def ahead(
     workers: int,
     initializer: Callable[[], None] | None = None,
     depth: int | None = None,
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """Results in the order of the items, computed by threads that keep at most `depth` + 1 of them ready (default:
     one a worker; more where the items' work differs much). Items are taken in the caller's thread; `initializer` is
     called once in each thread."""

@@ -37,7 +37,8 @@ class MatcherOptions(BaseModel):
         default=1024,
         ge=16,
         le=65536,
-        description="rows compared at once: memory is block x descriptors x 2 B, on a GPU 32 times that",
+        description="rows of a pair compared at once: memory is block x descriptors x 4 B for each thread, and as many "
+        "times that as pairs are matched at once",
     )
 
 
@@ -55,7 +56,7 @@ MatchPairs = Callable[[Sequence[Pair]], list[Found]]
 
 
 class Matcher(Protocol):
-    """Each pair to its matches. Pairs that come together are matched together, which only a GPU needs."""
+    """Each pair to its matches. Pairs that come together are matched together."""
 
     def __call__(self, pairs: Sequence[Pair], options: MatcherOptions, device: str = "cpu") -> list[Found]: ...
 

@@ -1,7 +1,7 @@
 """Nearest neighbours: mutual, with the ratio test (Lowe, IJCV 2004) in both directions, as hloc does it.
 
 Exact, and nearly all of the arithmetic in bytes or half precision. A coarse product of low precision, in blocks,
-bounds every similarity to within a known error. Rows that cannot pass the tests are dropped by these bounds;
+gives every similarity to within a known error. Rows that cannot pass the tests are dropped by these bounds;
 of the rest, the few columns that can be the nearest or second nearest are compared exactly. Only what passes is looked
 at from the other side.
 """
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     import torch
 
 GROUPS = 128  # columns are compared by the maxima of interleaved groups: one sweep finds the two best groups
-PAIRS = 16384  # compared exactly at once: 50 MB
+PAIRS = 16384  # compared exactly at once: 17 MB
 CROWDED = 64  # groups with candidates a row (there are 2 to 8) from which the coarse product is not worth its speed
 FLOAT_ERROR = 2e-5  # of an inner product of unit vectors in float32
-BYTE_SIGMAS = 6.5
+BYTE_SIGMAS = 6.5  # largest error of a product of bytes, in its standard deviations: exceeded once in 10**10
+SAMPLE = 256  # rows whose rounding is looked at
 NOT_UNIT = 0.01  # how far a squared norm may be from 1
 
 
@@ -36,7 +37,7 @@ class Stack(NamedTuple):
 
 def match(pairs: Sequence[tuple[np.ndarray, np.ndarray]], options: MatcherOptions, device: str = "cpu") -> list[Found]:
     """Each pair's d0 (N, D) and d1 (M, D), float32 of unit length (or zero: such a row never matches), to the matches
-    that pass. Several pairs share every product and sweep, padded to the largest, as a GPU needs it.
+    that pass. Several pairs share every product and sweep, padded to the largest.
 
     i and j match when j is i's nearest, d(i, j) <= max_distance and d(i, j) <= max_ratio x d(i, i's second nearest);
     with `cross_check` also when the same holds seen from j. Where there is no second row, there is no rival and the
@@ -118,14 +119,14 @@ def nearest(
     if not off < NOT_UNIT:
         raise ValueError("descriptors must be finite rows of unit length")
     groups = max(2, min(GROUPS, size))
-    padded = torch.nn.functional.pad(base.rows, (0, 0, 0, -size % groups)).transpose(1, 2)
+    padded = torch.nn.functional.pad(base.rows, (0, 0, 0, -size % groups))
     # Sizes in steps: for each new one oneDNN would write code anew, and keep it.
     rows = torch.nn.functional.pad(queries.rows, (0, 0, 0, -queries.rows.shape[1] % GROUPS))
     coarse_queries, coarse_base, step, error = rounded_sides(rows, padded, coarse_type(base.rows.device))
     flat_base = base.rows.flatten(0, 1)
     blocks = zip(queries.rows.split(options.block, 1), coarse_queries.split(options.block, 1), strict=False)
     products = scratch(
-        count * min(options.block, rows.shape[1]) * padded.shape[2],
+        count * min(options.block, rows.shape[1]) * padded.shape[1],
         torch.int32 if coarse_base.dtype == torch.int8 else coarse_base.dtype,
         base.rows.device,
     )
@@ -135,12 +136,12 @@ def nearest(
         pair = torch.arange(count, device=part.device).repeat_interleave(length)
         query = torch.arange(begin, begin + length, device=part.device).repeat(count)
         width = torch.where(query < queries.counts[pair], base.counts[pair], 0)
-        shape = (count, rounded.shape[1], padded.shape[2])
-        coarse = product(rounded, coarse_base, products[: math.prod(shape)].view(shape))
-        coarse = Coarse(coarse[:, :length].flatten(0, 1), step, error + off)
+        shape = (count, rounded.shape[1], padded.shape[1])
+        similar = product(rounded, coarse_base, products[: math.prod(shape)].view(shape))
+        coarse = Coarse(similar[:, :length].flatten(0, 1), step, error + off)
         found_in = groups_of_candidates(coarse, width, groups, *limits)
         if len(found_in.group) > CROWDED * len(width):  # so alike that the coarse product cannot tell them apart
-            coarse = Coarse(torch.bmm(part, padded).flatten(0, 1), 1.0, FLOAT_ERROR + off)
+            coarse = Coarse(torch.bmm(part, padded.transpose(1, 2)).flatten(0, 1), 1.0, FLOAT_ERROR + off)
             found_in = groups_of_candidates(coarse, width, groups, *limits)
         row, column = candidates(coarse, width, groups, found_in)
         place, first, second = two_nearest(part.flatten(0, 1), flat_base, row, pair[row] * size + column)
@@ -242,15 +243,16 @@ _kept = threading.local()
 
 
 def scratch(size: int, dtype: "torch.dtype", device: "torch.device") -> "torch.Tensor":
-    """(size,) of any content, the same memory at each call of a thread: the system clears fresh memory page by page,
-    which takes as long as a product."""
+    """(size,) of any content. On a CPU each thread keeps its own from call to call: the system clears fresh memory page
+    by page, which takes as long as a product."""
     import torch
 
-    key = f"{dtype} {device}"
-    held = vars(_kept).get(key)
+    if device.type != "cpu":
+        return torch.empty(size, dtype=dtype, device=device)
+    held = vars(_kept).get(str(dtype))
     if held is None or len(held) < size:
-        held = torch.empty(size, dtype=dtype, device=device)
-        setattr(_kept, key, held)
+        held = torch.empty(size, dtype=dtype)
+        setattr(_kept, str(dtype), held)
     return held[:size]
 
 
@@ -268,31 +270,55 @@ def product(queries: "torch.Tensor", base: "torch.Tensor", out: "torch.Tensor") 
 def rounded_sides(
     queries: "torch.Tensor", base: "torch.Tensor", dtype: "torch.dtype"
 ) -> tuple["torch.Tensor", "torch.Tensor", float, float]:
-    """Unit vectors of both sides in `dtype`, the similarity that one unit of their product stands for, and the largest
-    error of it.
+    """Rows of unit length of both sides, (P, N, D) and (P, M, D), as factors of a product, (P, N, D) and (P, D, M): in
+    `dtype`, or a wider type where bytes would not do; the similarity that one unit of their product stands for; the
+    largest error of it.
 
     Floats: both factors and the result are rounded (2**-9 each in bfloat16, 2**-11 in half precision, sums included
-    with room to spare). Bytes: each rounding is even within one step, so their sum over a product is normal with the
-    deviation below; it is beyond BYTE_SIGMAS of them once in 10**10 products.
+    with room to spare). Bytes: the roundings of a row are even within one step, and where they have nothing to do with
+    what is rounded, their sum over a product is normal with the deviation below.
     """
     import torch
 
-    if dtype != torch.int8:
-        errors = {torch.float32: FLOAT_ERROR, torch.bfloat16: 0.006, torch.float16: 0.003}
-        return queries.to(dtype), base.to(dtype), 1.0, errors[dtype]
-    steps = [float(side.abs().max()) / 127 for side in (queries, base)]
-    first, second = ((side / s).round_().to(dtype) for side, s in zip((queries, base), steps, strict=True))
-    return first, second, steps[0] * steps[1], BYTE_SIGMAS * math.hypot(*steps) / 12**0.5
+    if dtype == torch.int8:
+        bytes0, bytes1 = in_bytes(queries), in_bytes(base)
+        if bytes0 is not None and bytes1 is not None:
+            (first, step0), (second, step1) = bytes0, bytes1
+            return first, second.transpose(1, 2), step0 * step1, BYTE_SIGMAS * math.hypot(step0, step1) / 12**0.5
+        dtype = float_type(base.device)
+    errors = {torch.float32: FLOAT_ERROR, torch.bfloat16: 0.006, torch.float16: 0.003}
+    return queries.to(dtype), base.to(dtype).transpose(1, 2), 1.0, errors[dtype]
+
+
+def in_bytes(rows: "torch.Tensor") -> tuple["torch.Tensor", float] | None:
+    """(P, N, D) in steps of a 127th of the largest component, int8, and the step; None where rounding depends on
+    what is rounded, as of components with few different values, so that errors add up."""
+    import torch
+
+    step = float(rows.abs().max()) / 127
+    found = (rows / step).round_()
+    few = slice(None, None, max(1, rows.shape[1] // SAMPLE))
+    errors = ((found[:, few] * step - rows[:, few]) * rows[:, few]).sum(dim=2)
+    if float(errors.abs().max()) > BYTE_SIGMAS * step / 12**0.5:
+        return None
+    return found.to(torch.int8), step
 
 
 def coarse_type(device: "torch.device") -> "torch.dtype":
     """The type that the device multiplies fastest."""
     import torch
 
+    if device.type == "cpu" and getattr(torch.cpu, "_is_vnni_supported", lambda: False)() and hasattr(torch, "_int_mm"):
+        return torch.int8
+    return float_type(device)
+
+
+def float_type(device: "torch.device") -> "torch.dtype":
+    """The float type that the device multiplies fastest."""
+    import torch
+
     if device.type == "cuda":
         return torch.float16
-    if getattr(torch.cpu, "_is_vnni_supported", lambda: False)() and hasattr(torch, "_int_mm"):
-        return torch.int8
     if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
         return torch.bfloat16
     return torch.float32

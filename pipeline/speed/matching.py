@@ -4,6 +4,7 @@ stages of matching, from file to file, against pycolmap's."""
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.descriptors.desdis import DesDis
-from pipeline.matchers import MatcherOptions, match, match_pairs
+from pipeline.matchers import MatcherOptions, match, match_pairs, together
 from pipeline.speed.timing import Contender, interleaved, timing_table
 
 Pairs = set[tuple[int, int]]
@@ -126,7 +127,8 @@ def matching_stages(photographs: list[np.ndarray], keypoints: int, describer: An
         def ours() -> None:
             work.matches.unlink(missing_ok=True)
             ratio = MatcherOptions(max_ratio=RATIO)
-            match_stage(pairs, lambda together: match_pairs(together, ratio), work, 1024, threads, lambda done: None)
+            matcher = partial(match_pairs, options=ratio)
+            match_stage(pairs, matcher, work, 1024, threads, lambda done: None, together=together("cpu"))
 
         def theirs() -> None:
             copy = database.with_suffix(".copy")

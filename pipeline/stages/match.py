@@ -42,8 +42,8 @@ def match(
     together: int = 1,
 ) -> Counter[str]:
     """Match every pair that matches.h5 does not hold yet, in those of the orientations that there are; returns the
-    pairs' orientations, counted. Each of the threads matches `together` pairs at a time. Of more than `sieve_from`
-    pairs (unless that is 0) the unpromising ones are left without matches and counted as UNPROMISING."""
+    pairs' orientations, counted. Each of the threads matches up to `together` pairs at a time. Of more than
+    `sieve_from` pairs (unless that is 0) the unpromising ones are left without matches and counted as UNPROMISING."""
     decided: Counter[str] = Counter()
     with (
         h5py.File(work.features, "r") as features,
@@ -57,6 +57,7 @@ def match(
             else:
                 missing.append((a, b))
         progress(len(pairs) - len(missing))
+        together = max(1, min(together, len(missing) // (4 * threads)))  # of few pairs, some for every thread
 
         def items() -> Iterator[list[tuple[Features, Features]]]:
             for k in range(0, len(missing), together):

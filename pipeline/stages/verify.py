@@ -6,6 +6,7 @@ with many of them some dozens always fit some geometry.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,7 +17,7 @@ from pipeline.threads import ahead
 from pipeline.types import Survey, TwoView
 from pipeline.workspace import Workspace
 
-_BATCH = 256  # pairs in one transaction: what a kill can cost
+_BATCH = 256  # pairs in one transaction: what a kill or matches that cannot be may cost
 _AHEAD = 32  # pairs that may be verified before they are written: a hopeless one takes a hundredth of a good one's time
 # Of 1,769 verified pairs of validation places the quick look found at least 0.91 of the inliers needed, but for one.
 _PROMISE = 0.85
@@ -95,15 +96,15 @@ def verify(
 
         missing = [(a, b) for a, b in pairs if not database.exists_two_view_geometry(ids[a], ids[b])]
         progress(len(pairs) - len(missing))
-        results = ahead(geometry, (read(a, b) for a, b in missing), max(1, threads), depth=_AHEAD)
-        for start in range(0, len(missing), _BATCH):
-            batch = missing[start : start + _BATCH]
-            with pycolmap.DatabaseTransaction(database):
-                for done, ((a, b), (indices, found)) in enumerate(zip(batch, results, strict=False), start + 1):
-                    if not database.exists_matches(ids[a], ids[b]):
-                        database.write_matches(ids[a], ids[b], indices.astype(np.uint32))
-                    database.write_two_view_geometry(ids[a], ids[b], found)
-                    progress(len(pairs) - len(missing) + done)
+        with closing(ahead(geometry, (read(a, b) for a, b in missing), max(1, threads), depth=_AHEAD)) as results:
+            for start in range(0, len(missing), _BATCH):
+                batch = missing[start : start + _BATCH]
+                with pycolmap.DatabaseTransaction(database):
+                    for done, ((a, b), (indices, found)) in enumerate(zip(batch, results, strict=False), start + 1):
+                        if not database.exists_matches(ids[a], ids[b]):
+                            database.write_matches(ids[a], ids[b], indices.astype(np.uint32))
+                        database.write_two_view_geometry(ids[a], ids[b], found)
+                        progress(len(pairs) - len(missing) + done)
 
 
 def inliers_needed(num_matches: int, longest_side: int, options: VerifyOptions) -> float:
@@ -136,11 +137,13 @@ def two_view_geometry(
     if len(indices) < needed:
         return rejected
     matched = points1[indices[:, 0]], points2[indices[:, 1]]
-    distances = epipolar_distances(*matched, options.max_error, options.max_num_trials)
-    if np.count_nonzero(distances <= options.max_error) < _PROMISE * needed:
-        return rejected
-    indices = indices[distances <= _NEAR * options.max_error]
-    settings.ransac.min_inlier_ratio = min(1.0, needed / len(indices))
+    if needed:
+        distances = epipolar_distances(*matched, options.max_error, options.max_num_trials)
+        near = indices[distances <= _NEAR * options.max_error]
+        if np.count_nonzero(distances <= options.max_error) < _PROMISE * needed or len(near) < needed:
+            return rejected
+        indices = near
+    settings.ransac.min_inlier_ratio = needed / len(indices)
     found = pycolmap.estimate_two_view_geometry(camera1, points1, camera2, points2, indices, settings)
     return found if len(found.inlier_matches) >= needed else rejected
 

@@ -132,6 +132,30 @@ def test_coarse_products_of_any_precision_find_the_same(monkeypatch, coarse):
         assert as_set(match(d0, d1, options)) == expected and len(expected) > 50
 
 
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_components_of_few_values_are_not_rounded_to_bytes(monkeypatch, one_hot):
+    """As of binary descriptors: equal components are rounded alike, and the errors of a row add up."""
+    monkeypatch.setattr(nn, "coarse_type", lambda device: torch.int8)
+    rng = np.random.default_rng(9)
+    bits = rng.random((400, 512)) < 0.5
+    bits[0] = np.arange(512) < (1 if one_hot else 3)
+    flipped = bits ^ (rng.random(bits.shape) < rng.uniform(0.05, 0.4, (400, 1)))
+    d0, d1 = ((b / np.sqrt(b.sum(axis=1, keepdims=True))).astype(np.float32) for b in (bits, flipped))
+    assert nn.in_bytes(torch.from_numpy(d0)[None]) is None
+    expected = plain(d0, d1, MatcherOptions())
+    assert as_set(match(d0, d1)) == expected and len(expected) > 200
+
+
+def test_descriptors_of_networks_are_rounded_to_bytes_within_the_bound():
+    rng = np.random.default_rng(10)
+    d0 = unit(rng, 700, 128)
+    d1 = noisy(rng, d0, 0.05)
+    first, second, step, error = nn.rounded_sides(*(torch.from_numpy(d)[None] for d in (d0, d1)), torch.int8)
+    assert first.dtype == torch.int8 and error < 0.01
+    similar = first[0].double() @ second[0].double() * step
+    assert np.abs(similar.numpy() - d0.astype(np.float64) @ d1.astype(np.float64).T).max() < error
+
+
 def test_descriptors_that_are_all_alike():
     """As of an untrained network: similarities of 0.9999, far below what bfloat16 can tell apart."""
     rng = np.random.default_rng(4)

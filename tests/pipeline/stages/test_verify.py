@@ -67,3 +67,17 @@ def test_a_plane_and_a_turn_on_the_spot_pass_the_quick_look(turn_only):
     H = np.array([[0.9, -0.1, 60], [0.1, 0.95, -20], [1e-4 * (not turn_only), 0, 1]])
     second[:30] = (ones @ H.T)[:, :2] / (ones @ H.T)[:, 2:]
     assert len(two_view_geometry(camera, first, camera, second, indices, VerifyOptions(), 0).inlier_matches) >= 30
+
+
+def test_matches_far_from_the_quick_looks_geometry_are_not_verified(monkeypatch):
+    """Gross outliers cost RANSAC trials; with every bar down nothing is kept from it."""
+    seen = []
+    real = pycolmap.estimate_two_view_geometry
+    monkeypatch.setattr(pycolmap, "estimate_two_view_geometry", lambda *a: seen.append(len(a[4])) or real(*a))
+    sides = pair(100, 100, 0)
+    found = two_view_geometry(*sides, VerifyOptions(), 0)
+    assert 100 <= len(found.inlier_matches) <= seen[0] < 150
+    two_view_geometry(*sides, VerifyOptions(), 0, needed=0)
+    assert seen[1] == 200
+    two_view_geometry(*pair(1, 5, 0), VerifyOptions(), 0, needed=0)
+    assert seen[2] == 6
