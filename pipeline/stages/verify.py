@@ -22,7 +22,7 @@ _AHEAD = 32  # pairs that may be verified before they are written: a hopeless on
 # Of 1,769 verified pairs of validation places the quick look found at least 0.91 of the inliers needed, but for one.
 _PROMISE = 0.85
 # Verification sees the matches within so many times the largest error of the geometry that the quick look found: with
-# few outliers among them RANSAC needs few trials. As many inliers come of it as with another seed.
+# few outliers among them RANSAC needs few trials. On training and validation places as many inliers come of it.
 _NEAR = 10
 
 
