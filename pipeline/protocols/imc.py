@@ -16,6 +16,7 @@ import numpy as np
 from datasets.cameras import Pose, Reference
 from datasets.scenes.imc import Scene
 from desdis.errors import UserError
+from pipeline.epipolar import fundamental_matrix
 from pipeline.metrics import imc as metrics
 from pipeline.metrics.poses import FAILED, accuracy_curve, maa, rotation_error_deg, translation_error_deg
 from pipeline.protocols.recipe import ImcOptions
@@ -128,8 +129,9 @@ def pose_from_matches(
         return None
     order = np.random.default_rng(seed).permutation(len(x0))
     x0, x1 = (np.ascontiguousarray(x[order], np.float64) for x in (x0, x1))
-    method = cv2.USAC_MAGSAC if options.geometry == "magsac" else cv2.FM_RANSAC
-    F, mask = cv2.findFundamentalMat(x0, x1, method, options.threshold, options.confidence, options.max_iterations)
+    F, mask = fundamental_matrix(
+        x0, x1, options.threshold, options.confidence, options.max_iterations, magsac=options.geometry == "magsac"
+    )
     if F is None or F.shape != (3, 3) or mask is None or mask.sum() < MIN_INLIERS:
         return None
     inliers = mask.ravel() > 0
