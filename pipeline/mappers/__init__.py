@@ -14,7 +14,7 @@ class MapperOptions(BaseModel):
         default="incremental", description="how models are built from verified pairs"
     )
     attempts: int = Field(
-        default=5, ge=1, le=50, description="incremental: most starts tried where a model is small or its start unsure"
+        default=8, ge=1, le=50, description="incremental: most starts tried where a model is small or its start unsure"
     )
     attempts_max_images: int = Field(
         default=60, ge=0, description="incremental: above so many photographs one good start is enough"

@@ -10,7 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pycolmap
@@ -33,6 +33,11 @@ _COARSE = {
 }
 
 Footing = Literal["fragile", "weak", "strong"]
+
+
+class _Start(NamedTuple):
+    pair: tuple[int, int]  # image ids
+    angle: float  # degrees under which it sees its points
 
 
 def incremental(task: MappingTask, options: MapperOptions, progress: Progress) -> list[str]:
@@ -81,19 +86,24 @@ def _settled(outcomes: list[tuple[int, int]], task: MappingTask, footing: Footin
     return task.focals_known or any(i == images and o > 0.99 * observations for i, o in others)
 
 
-def _starts(task: MappingTask, options: MapperOptions) -> Iterator[tuple[int, int] | None]:
-    """COLMAP's own choice of the initial pair (with two seeds), then other verified pairs: those seen under a wide
-    enough angle, most inliers first, each photograph at most twice (another start should be another place)."""
+def _starts(task: MappingTask, options: MapperOptions) -> Iterator[_Start | None]:
+    """COLMAP's own choice of the initial pair (with two seeds), then other verified pairs, those with the most inliers
+    under the widest angle (what is wider than wide enough counts no more) first; each photograph at most twice, for
+    another start should be another place."""
     yield from (None, None)
-    used: Counter[int] = Counter()
     with pycolmap.Database.open(task.database) as database:
         counts, pairs = _pairs_by_inliers(database)
-        for count, (a, b) in zip(counts, pairs, strict=True):
-            if count < options.init_min_num_inliers // 2:
-                return
-            if used[a] < 2 and used[b] < 2 and _angle(database, a, b) >= options.init_min_tri_angle:
-                used.update((a, b))
-                yield a, b
+        starts = [
+            (count, _Start(pair, _angle(database, *pair)))
+            for count, pair in zip(counts, pairs, strict=True)
+            if count >= options.init_min_num_inliers // 2
+        ]
+    starts.sort(key=lambda x: -x[0] * min(x[1].angle, options.init_min_tri_angle))
+    used: Counter[int] = Counter()
+    for _, start in starts:
+        if start.angle and all(used[image] < 2 for image in start.pair):
+            used.update(start.pair)
+            yield start
 
 
 def _pairs_by_inliers(database: pycolmap.Database) -> tuple[list[int], list[tuple[int, int]]]:
@@ -116,7 +126,7 @@ def _map_once(
     options: MapperOptions,
     scratch: Path,
     attempt: int,
-    start: tuple[int, int] | None,
+    start: _Start | None,
     footing: Footing,
     progress: Progress,
 ) -> list[pycolmap.Reconstruction]:
@@ -143,7 +153,8 @@ def _map_once(
         settings.triangulation.complete_max_reproj_error = options.filter_max_reproj_error
         settings.triangulation.merge_max_reproj_error = options.filter_max_reproj_error
     if start:
-        settings.init_image_id1, settings.init_image_id2 = start
+        settings.init_image_id1, settings.init_image_id2 = start.pair
+        settings.mapper.init_min_tri_angle = min(options.init_min_tri_angle, start.angle / 2)
         settings.init_num_trials = 2  # an unsuitable pair stays unsuitable
     folder = scratch / str(attempt)
     folder.mkdir(parents=True)
