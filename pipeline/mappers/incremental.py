@@ -10,7 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pycolmap
@@ -33,11 +33,6 @@ _COARSE = {
 }
 
 Footing = Literal["fragile", "weak", "strong"]
-
-
-class _Start(NamedTuple):
-    pair: tuple[int, int]  # image ids
-    angle: float  # degrees under which it sees its points
 
 
 def incremental(task: MappingTask, options: MapperOptions, progress: Progress) -> list[str]:
@@ -86,24 +81,22 @@ def _settled(outcomes: list[tuple[int, int]], task: MappingTask, footing: Footin
     return task.focals_known or any(i == images and o > 0.99 * observations for i, o in others)
 
 
-def _starts(task: MappingTask, options: MapperOptions) -> Iterator[_Start | None]:
+def _starts(task: MappingTask, options: MapperOptions) -> Iterator[tuple[int, int] | None]:
     """COLMAP's own choice of the initial pair (with two seeds), then other verified pairs, those with the most inliers
     under the widest angle (what is wider than wide enough counts no more) first; each photograph at most twice, for
     another start should be another place."""
     yield from (None, None)
     with pycolmap.Database.open(task.database) as database:
-        counts, pairs = _pairs_by_inliers(database)
-        starts = [
-            (count, _Start(pair, _angle(database, *pair)))
-            for count, pair in zip(counts, pairs, strict=True)
+        gains = {
+            pair: count * min(_angle(database, *pair), options.init_min_tri_angle)
+            for count, pair in zip(*_pairs_by_inliers(database), strict=True)
             if count >= options.init_min_num_inliers // 2
-        ]
-    starts.sort(key=lambda x: -x[0] * min(x[1].angle, options.init_min_tri_angle))
+        }
     used: Counter[int] = Counter()
-    for _, start in starts:
-        if start.angle and all(used[image] < 2 for image in start.pair):
-            used.update(start.pair)
-            yield start
+    for pair in sorted(gains, key=lambda pair: -gains[pair]):
+        if gains[pair] and all(used[image] < 2 for image in pair):
+            used.update(pair)
+            yield pair
 
 
 def _pairs_by_inliers(database: pycolmap.Database) -> tuple[list[int], list[tuple[int, int]]]:
@@ -126,7 +119,7 @@ def _map_once(
     options: MapperOptions,
     scratch: Path,
     attempt: int,
-    start: _Start | None,
+    start: tuple[int, int] | None,
     footing: Footing,
     progress: Progress,
 ) -> list[pycolmap.Reconstruction]:
@@ -153,8 +146,7 @@ def _map_once(
         settings.triangulation.complete_max_reproj_error = options.filter_max_reproj_error
         settings.triangulation.merge_max_reproj_error = options.filter_max_reproj_error
     if start:
-        settings.init_image_id1, settings.init_image_id2 = start.pair
-        settings.mapper.init_min_tri_angle = min(options.init_min_tri_angle, start.angle / 2)
+        settings.init_image_id1, settings.init_image_id2 = start
         settings.init_num_trials = 2  # an unsuitable pair stays unsuitable
     folder = scratch / str(attempt)
     folder.mkdir(parents=True)

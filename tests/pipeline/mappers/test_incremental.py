@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pycolmap
 import pytest
 
 from pipeline.mappers import MapperOptions, MappingTask
-from pipeline.mappers.incremental import _footing, _map_once, _starts, incremental
+from pipeline.mappers.incremental import _angle, _footing, _map_once, _pairs_by_inliers, _starts, incremental
 from pipeline.mappers.models import read_models, read_poses, refine_robustly
 from pipeline.metrics.poses import pair_errors_deg
 from pipeline.stages.verify import VerifyOptions, verify
@@ -68,14 +69,15 @@ def test_a_weak_collection_is_mapped_whole(tmp_path, largest):
 
 
 def test_starts_are_the_widest_well_matched_pairs_and_narrow_ones_after_them(tmp_path):
-    """A start is used though it sees its points under less than the angle that COLMAP asks for at first."""
     _, task = _verified(tmp_path, points=250)
-    options = MapperOptions(init_min_tri_angle=80, init_min_num_inliers=20)
-    first, second, *others = _starts(task, options)
-    assert (first, second) == (None, None) and len(others) >= 2
-    assert all(0 < start.angle < 80 for start in others)
-    assert max(sum(image in start.pair for start in others) for image in range(1, task.num_images + 1)) <= 2
-    (model, *_) = _map_once(task, options, tmp_path / "scratch", 0, others[0], "fragile", lambda n: None)
+    with pycolmap.Database.open(task.database) as database:
+        angles = {pair: _angle(database, *pair) for pair in _pairs_by_inliers(database)[1]}
+    wide = MapperOptions(init_min_num_inliers=20, init_min_tri_angle=89)
+    first, second, *others = _starts(task, wide)
+    assert (first, second) == (None, None) and len(others) >= 3
+    assert angles[others[0]] > 1.5 * angles[others[-1]]
+    assert max(Counter(image for pair in others if pair for image in pair).values()) <= 2
+    (model, *_) = _map_once(task, wide, tmp_path / "scratch", 0, others[-1], "fragile", lambda n: None)
     assert model.num_reg_images() == task.num_images
 
 
