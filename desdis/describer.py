@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from desdis.errors import UserError
-from desdis.patches import extract_patches
+from desdis.patches import checked_frames, extract_patches
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,26 +41,22 @@ class Describer:
         if patches.dtype != np.uint8:
             if patches.dtype != np.float32:
                 raise ValueError(f"patches must be uint8 or float32 in 0..255, not {patches.dtype}")
-            # NaN fails the comparison too
-            if patches.size and not (patches.min() >= -1 and 1 < patches.max() <= 256):
-                if not np.isfinite(patches).all():
-                    raise ValueError("patches hold values that are not finite")
-                if patches.min() < -1 or patches.max() > 256:
-                    raise ValueError("patches hold values outside 0..255")
-                if patches.max() > 0:  # at most 1: the scale 0..1, on which flat patches would come out differently
-                    raise ValueError("patches hold values in 0..1: multiply them by 255")
+            _check_range(patches, "patches")
         return self.runtime(patches)
 
     def describe(self, grey: np.ndarray, lafs: np.ndarray, magnification: float | None = None) -> np.ndarray:
         """grey (H, W) uint8, or float32 in 0..255, and lafs (N, 2, 3) float32 (COLMAP's pixel convention,
         sqrt(|det A|) = sigma) to (N, 128) float32 of unit length. Half a patch's side is magnification sigma. Raises
-        ValueError where there is no photograph."""
+        ValueError where there is no photograph, and for one or frames of another shape, type or range."""
         if grey is None:
             raise ValueError("grey is None: the photograph could not be read")
-        magnification, lafs = magnification or self.magnification, np.asarray(lafs, np.float32).reshape(-1, 2, 3)
+        magnification = self.magnification if magnification is None else magnification
+        lafs = checked_frames(grey, lafs if len(lafs) else np.empty((0, 2, 3), np.float32))
         if self.device != "cpu" and len(lafs):
             from desdis.runtimes.torch import TorchRuntime
 
+            if grey.dtype == np.float32:
+                _check_range(grey, "grey")
             assert isinstance(self.runtime, TorchRuntime)
             return self.runtime.describe_image(grey, lafs, magnification)
         slices = [lafs[begin : begin + SLICE] for begin in range(0, max(1, len(lafs)), SLICE)]
@@ -83,6 +79,18 @@ class Describer:
         return Described(self._network).eval()
 
 
+def _check_range(values: np.ndarray, what: str) -> None:
+    """Raises ValueError for float32 values that are not in 0..255, or are all in 0..1."""
+    # NaN fails the comparison too
+    if values.size and not (values.min() >= -1 and 1 < values.max() <= 256):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{what}: values that are not finite")
+        if values.min() < -1 or values.max() > 256:
+            raise ValueError(f"{what}: values outside 0..255")
+        if values.max() > 0:  # at most 1: the scale 0..1, on which flat patches would come out differently
+            raise ValueError(f"{what}: values in 0..1; multiply them by 255")
+
+
 def load(name_or_file: str, device: str = "auto", runtime: str = "auto") -> Describer:
     """Weights by name ("desdis-8", "-16", "-24", "-32", "-48") or a file (ours, or the authors' .pth) as a Describer.
 
@@ -98,5 +106,7 @@ def load(name_or_file: str, device: str = "auto", runtime: str = "auto") -> Desc
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"device {device}: torch sees no GPU; use device cpu or auto")
+    elif not device.startswith(("cpu", "cuda")):
+        raise UserError(f"device {device}: there is cpu, cuda, cuda:1 and so on, and auto")
     network, info = load_network(name_or_file)
     return Describer(network, info.name, info.sha256, device, runtime)

@@ -76,6 +76,7 @@ def retrieval(distances: np.ndarray, relevant: np.ndarray) -> float:
 
 
 def retrieval_one(distances: np.ndarray) -> float:
-    """Mean of 1 / rank of the one right partner (the diagonal) among all columns: retrieval with one positive."""
+    """Mean of 1 / rank of the one right partner (the diagonal) among all columns: retrieval with one positive. Ties
+    count against it, and so does NaN: descriptors that are all the same retrieve nothing."""
     own = distances.diagonal()[:, None]
-    return float((1 / (1 + (distances < own).sum(axis=1))).mean())
+    return float((1 / (~(distances > own)).sum(axis=1)).mean())

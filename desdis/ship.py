@@ -9,6 +9,7 @@ its making, and what both precisions and the authors' network of the same width 
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -69,11 +70,13 @@ changes beyond some 40 degrees; repeated structure looks alike.{limits}
 
 
 class Training(NamedTuple):
-    """One training behind weights: its recipe without PLACES, the steps it ran, its teachers' names and hashes."""
+    """One training behind weights: its recipe without PLACES, the steps it ran, its teachers' names and hashes, and the
+    scenes of its patches."""
 
     recipe: dict
     steps: int
     teachers: dict[str, str]
+    scenes: Sequence[str] = ()  # files shipped by earlier versions do not tell of stages before the last
 
 
 def ship(
@@ -94,39 +97,44 @@ def ship(
     target = folder / f"{name}.safetensors"
     if target.exists() and not overwrite:
         raise UserError(f"{target} is there already; give another name or --folder, or --overwrite")
-    trained_on = set(json.loads(info.metadata["scenes"]))
+    *earlier, last = stages = trainings(info)
+    trained_on = set().union(*(stage.scenes for stage in stages))
     for data in held_out:
         seen = sorted(trained_on & {scene["name"] for scene in data.manifest["scenes"]})
         if seen:
             raise UserError(f"{data.folder} holds {seen[0]}, which these weights were trained on; give another set")
-    *earlier, last = stages = trainings(info)
+    authors = load_network(f"official/{info.architecture}")[0] if info.architecture in OFFICIAL else None
     scores = {"trained, float32": scored(network, held_out)}
-    recipe, metadata = last.recipe, {**info.metadata, "recipe": json.dumps(last.recipe), "earlier": json.dumps(earlier)}
+    metadata = {**info.metadata, "recipe": json.dumps(last.recipe), "earlier": json.dumps(earlier)}
     folder.mkdir(parents=True, exist_ok=True)
-    save_network(network, target, metadata, half=True)
-    shipped, _ = load_network(target)
-    scores["as shipped"] = scored(shipped, held_out)
-    halved = scores["as shipped"]["score"] > scores["trained, float32"]["score"] - MOST_LOST
-    if not halved:
-        save_network(network, target, metadata)
-        scores["as shipped"] = scores["trained, float32"]
-    if info.architecture in OFFICIAL:
-        authors, _ = load_network(f"official/{info.architecture}")
-        scores[f"the authors' {info.architecture}"] = scored(authors, held_out)
-    patches = json.loads(info.metadata["patches"])
-    scenes = sorted({scene.split(".")[0] for scene in trained_on})  # not its second models
-    said = OURS if folder == WEIGHTS else dict.fromkeys(OURS, "")
-    card = CARD.format(
-        name=name, network=NETWORKS[info.architecture.split("-")[0]], precision="float16" if halved else "float32",
-        bytes=target.stat().st_size, sha256=file_sha256(target), architecture=info.architecture,
-        parameters=info.parameters, teacher="; then ".join(teachers_of(stage) for stage in stages),
-        count=patches["count"], points=patches["points"], places=len(scenes), source=patches["source_sha256"],
-        pairs=", then ".join(f"{s.steps * s.recipe['batch']} ({s.steps} steps of {s.recipe['batch']})" for s in stages),
-        seed=recipe["seed"], commit=info.metadata["commit"], scores=score_table(scores), scenes=", ".join(scenes),
-        commands="\n".join(command_of(stage.recipe, number) for number, stage in enumerate(stages, 1)),
-        note=f"\n{note}\n" if note else "", **said,
-    )  # fmt: skip
-    target.with_suffix(".md").write_text(card)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:  # no weights without their card, whatever happens
+        made = Path(scratch) / target.name
+        save_network(network, made, metadata, half=True)
+        scores["as shipped"] = scored(load_network(made)[0], held_out)
+        halved = scores["as shipped"]["score"] > scores["trained, float32"]["score"] - MOST_LOST
+        if not halved:
+            save_network(network, made, metadata)
+            scores["as shipped"] = scores["trained, float32"]
+        if authors:
+            scores[f"the authors' {info.architecture}"] = scored(authors, held_out)
+        patches = json.loads(info.metadata["patches"])
+        scenes = sorted({scene.split(".")[0] for scene in trained_on})  # not its second models
+        said = OURS if folder == WEIGHTS else dict.fromkeys(OURS, "")
+        card = CARD.format(
+            name=name, network=NETWORKS[info.architecture.split("-")[0]], precision="float16" if halved else "float32",
+            bytes=made.stat().st_size, sha256=file_sha256(made), architecture=info.architecture,
+            parameters=info.parameters, teacher="; then ".join(teachers_of(stage) for stage in stages),
+            count=patches["count"], points=patches["points"], places=len(scenes), source=patches["source_sha256"],
+            pairs=", then ".join(
+                f"{s.steps * s.recipe['batch']} ({s.steps} steps of {s.recipe['batch']})" for s in stages
+            ),
+            seed=last.recipe["seed"], commit=info.metadata["commit"], scores=score_table(scores),
+            scenes=", ".join(scenes),
+            commands="\n".join(command_of(stage.recipe, number) for number, stage in enumerate(stages, 1)),
+            note=f"\n{note}\n" if note else "", **said,
+        )  # fmt: skip
+        target.with_suffix(".md").write_text(card)
+        made.replace(target)
     return target
 
 
@@ -150,7 +158,7 @@ def trainings(info: NetworkInfo) -> list[Training]:
             before = trainings(first)
         recipe["start"] = f"RUN{len(before)}/best.safetensors"
     trimmed = {key: value for key, value in recipe.items() if key not in PLACES}
-    return [*before, Training(trimmed, int(info.metadata["step"]), teachers)]
+    return [*before, Training(trimmed, int(info.metadata["step"]), teachers, json.loads(info.metadata["scenes"]))]
 
 
 def teachers_of(stage: Training) -> str:

@@ -76,6 +76,23 @@ def test_patches_of_another_kind_are_refused(describer, patches, message):
         describer.describe_patches(patches)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cpu:0"])  # the second by the way of a GPU: cut and described there
+@pytest.mark.parametrize(
+    ("grey", "lafs", "message"),
+    [
+        (picture().astype(np.float32) / 255, frames(3), "multiply"),
+        (picture().astype(np.float64), frames(3), "uint8 or float32"),
+        (np.stack([picture()] * 3, axis=2), frames(3), "must be"),
+        (np.full((50, 50), np.nan, np.float32), frames(3), "not finite"),
+        (picture(), frames(3) * np.nan, "not finite"),
+        (picture(), frames(3).transpose(0, 2, 1), "must be"),
+    ],
+)
+def test_photographs_and_frames_of_another_kind_are_refused(describer, device, grey, lafs, message):
+    with pytest.raises(ValueError, match=message):
+        desdis.load(describer.name, device=device).describe(grey, lafs)
+
+
 def test_in_kornia(describer):
     kornia = pytest.importorskip("kornia.feature")
     lafs = frames(6)
@@ -86,11 +103,13 @@ def test_in_kornia(describer):
     descriptor = kornia.LAFDescriptor(describer.as_module(), patch_size=32)
     with torch.inference_mode():
         theirs = descriptor(image, torch.from_numpy(inside)[None])[0].numpy()
-    assert theirs.shape == (6, 128)
     np.testing.assert_allclose(np.linalg.norm(theirs, axis=1), 1, atol=1e-5)
+    assert ((theirs * describer.describe(picture(), lafs)).sum(axis=1) > 0.9).all()  # kornia smooths otherwise
 
 
 def test_what_is_not_there(describer):
+    with pytest.raises(desdis.UserError, match="device nonsense"):
+        desdis.load("desdis-8", device="nonsense")
     with pytest.raises(desdis.UserError, match="no weights called"):
         desdis.load("desdis-7")
     if not torch.cuda.is_available():

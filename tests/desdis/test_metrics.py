@@ -49,3 +49,4 @@ def test_retrieval():
     assert metrics.retrieval(distances, relevant) == pytest.approx(0.7422222, abs=1e-6)
     ranks = np.array([[0.1, 0.5, 0.9], [0.6, 0.4, 0.3], [0.1, 0.3, 0.2]])
     assert metrics.retrieval_one(ranks) == pytest.approx((1 + 1 / 2 + 1 / 2) / 3)
+    assert metrics.retrieval_one(np.zeros((4, 4))) == metrics.retrieval_one(np.full((4, 4), np.nan)) == 1 / 4

@@ -74,6 +74,27 @@ def test_weights_of_unknown_making_are_not_shipped(words, tmp_path):
         ship(tmp_path / "run/best.safetensors", "small", [], tmp_path)
 
 
+def test_places_of_an_earlier_stage_count_as_trained_on(words, tmp_path):
+    train, other = (word.partition("=")[2] for word in words[-2:])
+    assert main([*words[:-2], f"patches={other}", f"validation={train}", f"output={tmp_path / '1'}"]) == 0
+    assert main([*words, f"output={tmp_path / '2'}", f"start={tmp_path / '1/best.safetensors'}"]) == 0
+    with pytest.raises(UserError, match="holds other0, which these weights were trained on"):
+        ship(tmp_path / "2/best.safetensors", "small", [read_patch_set(Path(other))], tmp_path)
+
+
+def test_there_are_no_weights_without_a_card(words, tmp_path, monkeypatch):
+    assert main([*words, f"output={tmp_path / 'run'}"]) == 0
+    held_out = [read_patch_set(Path(words[-1].partition("=")[2]))]
+    monkeypatch.setattr("desdis.ship.OFFICIAL", {"desdis-4": ""})  # as if the authors' file could not be fetched
+    with pytest.raises(UserError, match="published no 'desdis-4'"):
+        ship(tmp_path / "run/best.safetensors", "small", held_out, tmp_path / "weights")
+    monkeypatch.undo()
+    monkeypatch.setattr("desdis.ship.score_table", lambda scores: 1 / 0)  # as if it were interrupted
+    with pytest.raises(ZeroDivisionError):
+        ship(tmp_path / "run/best.safetensors", "small", held_out, tmp_path / "weights")
+    assert not list((tmp_path / "weights").iterdir())
+
+
 def test_what_would_mislead_is_not_shipped(words, tmp_path):
     assert main([*words, f"output={tmp_path / 'run'}"]) == 0
     trained, (train, other) = tmp_path / "run/best.safetensors", (word.partition("=")[2] for word in words[-2:])
