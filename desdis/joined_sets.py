@@ -9,7 +9,8 @@ from desdis.patchsets import PatchSet
 
 
 class Joined:
-    """Arrays (N_k, ...) one after another, read by row numbers as one (N, ...); on disk they stay apart."""
+    """Arrays (N_k, ...) one after another, read by row numbers 0 .. N - 1 as one (N, ...); on disk they stay apart.
+    Raises IndexError for other rows."""
 
     def __init__(self, parts: Sequence[np.ndarray]) -> None:
         self.parts, self.ends = parts, np.cumsum([len(part) for part in parts])
@@ -21,6 +22,8 @@ class Joined:
 
     def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
         rows = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else np.asarray(rows)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"rows {rows.min()} .. {rows.max()} of an array that has {len(self)}")
         found, whose = np.empty((len(rows), *self.shape[1:]), self.dtype), np.searchsorted(self.ends, rows, "right")
         for number, part in enumerate(self.parts):
             mine = whose == number
@@ -34,6 +37,9 @@ def join(sets: Sequence[PatchSet]) -> PatchSet:
     first = sets[0]
     if len(sets) == 1:
         return first
+    for data in sets:
+        if "oriented" not in data.patches:
+            raise UserError(f"{data.folder} holds upright patches alone and cannot be joined; train on it by itself")
     kinds = [(s.margin, s.manifest.get("magnification"), s.patches["oriented"].shape[1]) for s in sets]
     for other, kind in zip(sets, kinds, strict=True):
         if kind != kinds[0]:

@@ -5,6 +5,8 @@ The file is YAML of the plainest kind (no nesting), read here in a few lines, so
 
 import dataclasses
 import difflib
+import re
+import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,12 +83,14 @@ def read_recipe(file: Path | None, words: list[str]) -> Recipe:
     values: dict[str, object] = {}
     if file is not None:
         try:
-            text = Path(file).read_text()
+            text = Path(file).read_text(encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot read the recipe {file}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"the recipe {file} is not UTF-8 text; save it as such") from error
         for number, line in enumerate(text.splitlines(), start=1):
-            line = line.split(" #")[0].strip()
-            if line and not line.startswith("#"):
+            line = re.split(r"(?:^|\s)#", line)[0].strip()
+            if line:
                 key, colon, value = line.partition(":")
                 if not colon:
                     raise UserError(f"{file}, line {number}: {line!r} is not `key: value`")
@@ -114,8 +118,9 @@ def parse(key: str, text: str, where: str) -> object:
     low, high, among = limits.get("low"), limits.get("high"), limits.get("among")
     if among and value not in among:
         raise UserError(f"{where}: {key} is {text!r}; it must be one of {', '.join(among)}")
-    if (low is not None and value < low) or (high is not None and value > high):  # type: ignore[operator]
-        raise UserError(f"{where}: {key} is {text}; it must lie in {low} .. {high if high is not None else 'any'}")
+    if low is not None and not low <= value <= (sys.float_info.max if high is None else high):  # NaN fails too
+        upper = "any finite number" if high is None else high
+        raise UserError(f"{where}: {key} is {text}; it must lie in {low} .. {upper}")
     return value
 
 

@@ -18,9 +18,10 @@ from desdis.joined_sets import join
 from desdis.patchsets import PatchSet, read_patch_set
 from desdis.recipe import Recipe
 from desdis.teacher import Teacher
+from desdis.validation import require_scorable
 
-# What may change on resuming: where things lie, how often one looks, and how long it takes (a run is then another than
-# one that had the new value from the start, but a sound one).
+# What may change on resuming: where things lie (not what they hold: `contents`), how often one looks, and how long it
+# takes (a run is then another than one that had the new value from the start, but a sound one).
 MAY_CHANGE = {"output", "patches", "validation", "device", "steps", "log_every", "validate_every", "save_every"}
 
 
@@ -38,12 +39,21 @@ def open_sets(recipe: Recipe) -> tuple[PatchSet, list[PatchSet]]:
         shared = sorted(names[0] & names[1]) or sorted(images[0] & images[1])
         if shared:
             raise UserError(f"{other.folder} and {recipe.patches} share {shared[0]}; scenes must be apart")
+    require_scorable(held_out)
     return data, held_out
 
 
 def named_sets(names: str) -> list[PatchSet]:
     """The patch sets of folders joined by +; none if there is no name."""
     return [read_patch_set(Path(name.strip())) for name in names.split("+") if name.strip()]
+
+
+def contents(data: PatchSet, held_out: list[PatchSet]) -> dict[str, list[list]]:
+    """What the training set and the validation sets hold, wherever they lie: [hash of the source, patches] of each."""
+    return {
+        name: [[str(each.manifest.get("source_sha256")), len(each.point_ids)] for each in sets]
+        for name, sets in (("patches", [data]), ("validation", held_out))
+    }
 
 
 def on_device(data: PatchSet, device: torch.device) -> Mapping[str, Any]:
@@ -80,11 +90,11 @@ def new_student(recipe: Recipe) -> nn.Module:
 
 
 def save_state(
-    output: Path, recipe: Recipe, step: int, best: float, student: nn.Module, average: nn.Module, optimiser
+    output: Path, recipe: Recipe, sets: dict, step: int, best: float, student: nn.Module, average: nn.Module, optimiser
 ) -> None:
     """Everything a resumed run needs, atomically: a kill leaves the old file or the new one."""
     state = {
-        "recipe": dataclasses.asdict(recipe), "step": step, "best": best, "student": student.state_dict(),
+        "recipe": dataclasses.asdict(recipe), "sets": sets, "step": step, "best": best, "student": student.state_dict(),
         "average": average.state_dict(), "optimiser": optimiser.state_dict(),
     }  # fmt: skip
     unfinished = output / "state.unfinished"
@@ -92,25 +102,34 @@ def save_state(
     os.replace(unfinished, output / "state.pt")
 
 
-def resume(recipe: Recipe, output: Path, student: nn.Module, average: nn.Module, optimiser, device) -> dict:
-    """{"step": steps done, "best": best score so far}; loads a saved state into the networks and the optimiser."""
-    path = output / "state.pt"
-    output.mkdir(parents=True, exist_ok=True)
-    if not path.is_file():
-        (output / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1) + "\n")
-        return {"step": 0, "best": -1.0}
+def resume(
+    recipe: Recipe, output: Path, sets: dict, student: nn.Module, average: nn.Module, optimiser, device: torch.device
+) -> dict:
+    """{"step": steps done, "best": best score so far}; loads a saved state into the networks and the optimiser. Raises
+    UserError where the folder holds another training (other `contents` too), or cannot be written."""
+    path, found = output / "state.pt", {"step": 0, "best": -1.0}
+    if path.is_file():
+        now = dataclasses.asdict(recipe)
+        try:
+            state = torch.load(path, map_location=device, weights_only=True)
+            other = [key for key, value in now.items() if key not in MAY_CHANGE and state["recipe"].get(key) != value]
+            before = state.get("sets", sets)  # earlier versions did not keep them
+            other += [key for key, value in sets.items() if before[key] != value]
+            if not other:
+                student.load_state_dict(state["student"])
+                average.load_state_dict(state["average"])
+                optimiser.load_state_dict(state["optimiser"])
+            found = {"step": int(state["step"]), "best": float(state["best"])}
+        except Exception as error:  # a broken or foreign file has many ways to fail
+            raise UserError(f"{path} is damaged; move it away to start anew (weights stay)") from error
+        if other:
+            raise UserError(f"{output} holds a training with another {', '.join(sorted(other))}; choose another output")
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # the pickle reader has many ways to fail on a broken file
-        raise UserError(f"{path} is damaged; move it away to start anew (weights stay)") from error
-    now = dataclasses.asdict(recipe)
-    other = sorted(key for key, value in now.items() if state["recipe"].get(key) != value and key not in MAY_CHANGE)
-    if other:
-        raise UserError(f"{output} holds a training with another {', '.join(other)}; choose another output")
-    student.load_state_dict(state["student"])
-    average.load_state_dict(state["average"])
-    optimiser.load_state_dict(state["optimiser"])
-    return {"step": state["step"], "best": state["best"]}
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1) + "\n")
+    except OSError as error:
+        raise UserError(f"output={output} cannot be written ({error.strerror}); choose another") from error
+    return found
 
 
 def save_weights(

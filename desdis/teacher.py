@@ -13,7 +13,7 @@ from desdis.architectures import DIMENSIONS
 from desdis.checkpoints import load_network
 from desdis.errors import UserError
 from desdis.joined_sets import Joined
-from desdis.patchsets import PatchSet
+from desdis.patchsets import PatchSet, cut_pairs
 from desdis.recipe import Recipe, mixed
 
 ASKED = 4096  # patches at a time
@@ -35,14 +35,18 @@ class Teacher:
     def precomputed(self, data: PatchSet, orientation: str) -> np.ndarray:
         """(N, D) float16 answers for the clean patches, computed once a set and teacher and kept beside the set."""
         orientation = orientation if orientation in data.patches else "oriented"
-        key = "-".join([*(info.sha256[:12] for info in self.infos), self.recipe.precision])
+        count, source = len(data.point_ids), str(data.manifest.get("source_sha256"))[:12]
+        key = "-".join([*(info.sha256[:12] for info in self.infos), self.recipe.precision, source, str(count)])
         path = data.folder / f"teacher-{key}-{orientation}.npy"
         if not path.is_file():
             unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
             with open(unfinished, "wb") as file:
                 np.save(file, self.answers_for(data.patches[orientation], data.margin))
             os.replace(unfinished, path)
-        return np.load(path, mmap_mode="r")
+        answers = np.load(path, mmap_mode="r")
+        if len(answers) != count:
+            raise UserError(f"{path} holds {len(answers)} answers for {count} patches; remove it")
+        return answers
 
     def answers_for(self, patches: np.ndarray, margin: float) -> np.ndarray:
         """(N, S, S) uint8 to (N, D) float16."""
@@ -57,10 +61,7 @@ class Teacher:
         if not self.describers or self.recipe.regulariser == self.recipe.imitation == 0:
             return None
         if self.answers:
-            rows, upright = rows.T.reshape(-1), np.tile(upright, 2)
-            taught = self.answers["oriented"][rows]
-            if upright.any():
-                taught[upright] = self.answers["upright"][rows[upright]]
+            taught = cut_pairs(self.answers, rows, upright)
             return F.normalize(torch.from_numpy(taught).to(self.device).float(), dim=1)
         return self.ask(patches)
 

@@ -10,6 +10,7 @@ stopped. Several devices: `torchrun --nproc-per-node N -m desdis.train ...`; neg
 import argparse
 import copy
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,26 +24,29 @@ from desdis.errors import UserError, command
 from desdis.patchsets import batches, cut_pairs, draw_pairs, draw_upright
 from desdis.progress import Log, Progress
 from desdis.recipe import Recipe, mixed, options_table, read_recipe
-from desdis.runs import new_student, on_device, open_sets, resume, save_state, save_weights
+from desdis.runs import contents, new_student, on_device, open_sets, resume, save_state, save_weights
 from desdis.teacher import Teacher
 from desdis.validation import validate
 
 
 def train(recipe: Recipe) -> Path:
     """Run (or go on with) a training; returns the file of the best weights. Raises UserError, also on NaN."""
-    ranks = Ranks()
-    device = ranks.device(recipe.device)
+    ranks = Ranks(recipe.device)
+    device = ranks.device
+    pairs_here, rest = divmod(recipe.batch, ranks.count)
+    if rest:
+        raise UserError(f"batch={recipe.batch} cannot be shared by {ranks.count} processes; give a multiple of them")
     output = Path(recipe.output)
     data, held_out = open_sets(recipe)
+    sets = contents(data, held_out)
     patches_here = on_device(data, device)
     student = new_student(recipe).to(device)
     average = copy.deepcopy(student).eval()
     optimiser = torch.optim.AdamW(student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    state = resume(recipe, output, student, average, optimiser, device)
+    state = resume(recipe, output, sets, student, average, optimiser, device)
     teacher = Teacher(recipe, data, device)
     embed = ranks.share(Embedder(student))
     log = Log(output, state["step"]) if ranks.first else None
-    pairs_here = recipe.batch // ranks.count
     generator = torch.Generator(device)
     progress = Progress(recipe.steps, state["step"], quiet=not ranks.first)
     progress.announce(
@@ -82,37 +86,39 @@ def train(recipe: Recipe) -> Path:
             place = (data.points[points], reach, data.point_scenes[points])
             same = mining.same_surface(*(torch.from_numpy(np.asarray(x)).to(device) for x in place))
         loss, parts = desdis_loss(anchors, positives, taught, same, recipe, step)
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss.item()} at step {step}; what was trained before lies in {output}: run again with "
-                "another output, start=last.safetensors of this one and a lower learning_rate"
-            )
+        require_finite("the loss", [loss], step, output)
 
         # 4. One step of the optimiser, and of the running average of the weights.
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         update_average(average, student, min(recipe.average, (1 + step) / (10 + step)))
+        done = step + 1
+        validates = bool(held_out) and (done % recipe.validate_every == 0 or done == recipe.steps)
+        saves = done % recipe.save_every == 0 or done == recipe.steps
+        if validates or saves:  # a finite loss does not say that what it leaves behind is finite
+            kept = [*student.state_dict().values(), *average.state_dict().values()]
+            require_finite("a weight", kept, step, output)
 
         # 5. What a person wants to see, and what a killed run needs.
-        done = step + 1
         progress.step(done)
         if log is None:  # another rank than the first
             continue
         log.add(parts, recipe.batch)
         if done % recipe.log_every == 0 or done == recipe.steps:
             progress.say(done, log.write_means(done, learning_rate(recipe, step)))
-        if held_out and (done % recipe.validate_every == 0 or done == recipe.steps):
+        if validates:
             scores = validate(average, held_out, device)
             log.write(done, scores)
             progress.say(done, scores)
             if scores["score"] > state["best"]:
                 state["best"] = scores["score"]
                 save_weights(average, output / "best.safetensors", recipe, done, scores, data, teacher)
-        if done % recipe.save_every == 0 or done == recipe.steps:
+        if saves:
             save_weights(average, output / "last.safetensors", recipe, done, {}, data, teacher)
-            save_state(output, recipe, done, state["best"], student, average, optimiser)
+            save_state(output, recipe, sets, done, state["best"], student, average, optimiser)
     progress.close()
+    ranks.wait()  # until the first has saved
     best = output / "best.safetensors"
     return best if best.is_file() else output / "last.safetensors"
 
@@ -174,6 +180,17 @@ def desdis_loss(
     return loss, {name: value.detach() for name, value in parts.items()}
 
 
+def require_finite(what: str, numbers: Iterable[torch.Tensor], step: int, output: Path) -> None:
+    """Raises UserError, with the saved weights to go on from, where one of the tensors is not finite throughout."""
+    if all(torch.isfinite(tensor).all() for tensor in numbers):
+        return
+    saved = [output / name for name in ("last.safetensors", "best.safetensors") if (output / name).is_file()]
+    start = f", start={saved[0]}" if saved else ""
+    raise UserError(
+        f"{what} is not finite at step {step}; run again with another output{start} and a lower learning_rate"
+    )
+
+
 def learning_rate(recipe: Recipe, step: int) -> float:
     """Rises over `warmup` steps, then half a cosine to 0 at the end."""
     rise = min(1.0, (step + 1) / max(1, recipe.warmup))
@@ -213,7 +230,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, metavar="FILE", help="recipe: lines of `key: value`")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="single options, stronger than the file's")
     options = parser.parse_args(arguments)
-    print(train(read_recipe(options.config, options.words)))
+    recipe = read_recipe(options.config, options.words)
+    best = train(recipe)
+    if Ranks(recipe.device).first:
+        print(best)
     return 0
 
 

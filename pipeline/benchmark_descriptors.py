@@ -138,10 +138,9 @@ def differences(rows: Iterable[Row], pairs: Sequence[tuple[str, str]]) -> list[R
             for key in (*COMPARED, *PIPELINE):
                 both = [s for s in scenes if key in methods[a][s] and key in methods[b][s]]
                 if both:
-                    d = paired_difference(
-                        np.array([methods[a][s][key] for s in both]), np.array([methods[b][s][key] for s in both])
-                    )
-                    better = d.n - d.larger if key in SMALLER_IS_BETTER else d.larger
+                    ours, theirs = (np.array([methods[method][s][key] for s in both]) for method in (a, b))
+                    d = paired_difference(ours, theirs)
+                    better = int((ours < theirs if key in SMALLER_IS_BETTER else ours > theirs).sum())
                     found.append(
                         {"a": a, "b": b, "group": group, "score": key, "scenes": d.n, "mean": d.mean, "low": d.low,
                          "high": d.high, "better": better}
@@ -153,8 +152,8 @@ def markdown(result: Row) -> str:
     """All tables."""
     text = ["| method | parameters | multiply-adds a patch | patches/s of one core |", "| --- | --- | --- | --- |"]
     for m in result["methods"]:
-        known = m["parameters"] is not None
-        parameters, adds = (f"{m['parameters']:,}", f"{m['multiply_adds'] / 1e6:.2f} M") if known else ("-", "-")
+        parameters = "-" if m["parameters"] is None else f"{m['parameters']:,}"
+        adds = f"{m['multiply_adds'] / 1e6:.2f} M" if m["multiply_adds"] else "-"  # none where no layer is counted
         text.append(f"| {m['name']} | {parameters} | {adds} | {m['patches_per_second']:,} |")
     groups = list(dict.fromkeys(row["group"] for row in result["rows"]))
     for group in groups:
@@ -193,10 +192,11 @@ def _mean(values: list[float], key: str) -> str:
 
 def _tasks(sets: Sequence[Path], planes: Path | None) -> Iterable[Any]:
     from desdis.patchsets import read_patch_set
+    from desdis.validation import set_names
     from pipeline.protocols.patch_scores import plane_tasks, set_tasks
 
-    for folder in sets:
-        yield from set_tasks(read_patch_set(folder), folder.name)
+    for folder, name in zip(sets, set_names(sets), strict=True):
+        yield from set_tasks(read_patch_set(folder), name)
     if planes:
         yield from plane_tasks(planes)
 

@@ -2,13 +2,15 @@
 
 Each folder is a place. It is reconstructed by this program (SET/runs/<place>, resumed if it was begun), its tracks
 become observations (SET/scenes/<place>.npz), and at the end all patches are cut (SET/patches*.npy) and a contact sheet
-of positive pairs is drawn, to be looked at. Running the same command again does what is missing.
+of positive pairs is drawn, to be looked at. Running the same command again does what is missing. With other folders it
+makes the set anew, of these alone; places that were reconstructed before are not reconstructed again.
 
 `--model MODEL` cuts from a COLMAP model that is there already, `--fixed` takes the photographs of each folder as those
 of a camera that did not move, `--homographies N` warps single photographs N times; none of the three reconstructs all.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -23,6 +25,7 @@ from datasets.patches.homography_pairs import HomographyOptions
 from datasets.patches.sfm_tracks import TrackOptions
 from desdis.errors import UserError, command
 from pipeline.recipe import Recipe, load_recipe
+from pipeline.workspace import write_atomically
 
 # What a reconstruction for patches wants: many keypoints, every pair of views that can be had, and points that only two
 # photographs see. Wide baselines make hard positives; a loose ratio lets them in, geometry throws out what is wrong.
@@ -39,7 +42,7 @@ class BuildOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     tracks: TrackOptions = Field(default_factory=TrackOptions, description="which observations become patches")
-    homography: HomographyOptions = Field(default_factory=HomographyOptions, description="of --homographies")
+    homography: HomographyOptions = Field(default_factory=HomographyOptions, description="what --homographies does")
     orientation: str = Field(
         default="both", pattern="^(oriented|upright|both)$", description="frames by the detection, at angle 0, or both"
     )
@@ -76,14 +79,18 @@ def build(
 ) -> None:
     """Build (or go on building) the set. `apart_from`: sets with which no photograph may be shared.
 
-    Raises UserError for a folder that is absent, options that differ from those the set was begun with, a set of which
-    no scene gave patches, and a photograph that one of `apart_from` has too.
+    Raises UserError for a folder that is absent, options that differ from those the set was begun with or that have no
+    meaning for it, a place whose photographs have changed, a set of which no scene gave patches, and a photograph that
+    one of `apart_from` has too.
     """
     from datasets.patches.contact_sheet import contact_sheet
     from datasets.patches.patch_set import ORIENTATIONS, assemble, cut, scene_file
 
     console = console or Console(quiet=True)
     places = _places(images)
+    _only_used(options, homographies)
+    if model is None:  # a model may be of some of the photographs only
+        _photographs_apart(places, apart_from or [])
     _same_as_before(output, options, recipe, {"model": str(model), "fixed": fixed, "homographies": homographies})
     if homographies:
         _warped(places, output, options, recipe, homographies)
@@ -95,8 +102,10 @@ def build(
             if not done.exists():
                 scenes = _scenes(name, root, output, options, recipe, model, fixed, console)
                 done.parent.mkdir(parents=True, exist_ok=True)
-                done.write_text(json.dumps(scenes))
+                write_atomically(done, json.dumps(scenes))
             scenes = json.loads(done.read_text())
+            for scene in scenes:
+                _same_photographs(scene_file(output, scene), root)
             roots |= dict.fromkeys(scenes, root)
             rows = sum(len(np.load(scene_file(output, scene))["point_ids"]) for scene in scenes)
             console.print(f"{name}: {rows} patches" if scenes else f"{name}: left out, fewer than {FEWEST} points")
@@ -107,10 +116,48 @@ def build(
         _apart(output, apart_from or [])
         cut(output, roots)
         console.print(f"{manifest['count']} patches of {manifest['points']} points, {len(manifest['scenes'])} scenes")
-    kinds = ORIENTATIONS[options.orientation] if options.orientation == "both" and not homographies else ("oriented",)
+    kinds = ("oriented",) if homographies else ORIENTATIONS[options.orientation]
     for kind in kinds:
         contact_sheet(output, output / f"contact_sheet_{kind}.png", orientation=kind)
     console.print(f"{output}: look at contact_sheet_{kinds[0]}.png, do the patches of a pair show the same?")
+
+
+def _only_used(options: BuildOptions, homographies: int) -> None:
+    """Raise UserError naming given options that this kind of set does not use."""
+    if homographies < 0:
+        raise UserError(f"--homographies {homographies}: give how often to warp each photograph, 1 or more")
+    own = {"homography"}
+    unused = options.model_fields_set - own if homographies else options.model_fields_set & own
+    if unused:
+        way = "with --homographies only those of homography.* count" if homographies else "they are of --homographies"
+        raise UserError(f"options of {', '.join(sorted(unused))} would change nothing: {way}; leave them out")
+
+
+def _photographs_apart(places: dict[str, Path], others: list[Path]) -> None:
+    """Raise UserError for a photograph that is in one of the sets, before anything is reconstructed. (Those that only
+    look the same are found at the end, see `_apart`.)"""
+    from datasets.patches.patch_set import check_apart
+
+    if not others:
+        return
+    files = [path for root in places.values() for path in root.rglob("*") if path.suffix.lower() in PICTURES]
+    photographs = {_sha256(path): str(path) for path in files if path.is_file()}
+    for other in others:
+        check_apart(other, photographs)
+
+
+def _same_photographs(scene: Path, root: Path) -> None:
+    """Raise UserError where the folder does not hold the photographs that a scene was saved from."""
+    with np.load(scene, allow_pickle=False) as saved:
+        known = list(zip(saved["images"], saved["sha256"], strict=True))
+    for name, sha256 in known:
+        if not (root / name).is_file() or _sha256(root / name) != sha256:
+            raise UserError(f"{root / name} is not the photograph that {scene} was made from; use another --output")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _apart(output: Path, others: list[Path]) -> None:
@@ -251,12 +298,15 @@ def _same_as_before(output: Path, options: BuildOptions, recipe: Recipe, source:
     now = options.model_dump() | {"recipe": recipe.flat()} | source
     path = output / "build.json"
     if path.exists():
-        before = json.loads(path.read_text())
+        try:
+            before = dict(json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{path} is broken; use another --output") from error
         different = [key for key in now if before.get(key) != now[key]]
         if different:
             raise UserError(f"{output} was begun with another {', '.join(different)}; use another --output")
     output.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(now, indent=1))
+    write_atomically(path, json.dumps(now, indent=1))
 
 
 def _options(words: list[str]) -> BuildOptions:
@@ -269,6 +319,8 @@ def _options(words: list[str]) -> BuildOptions:
         place = values
         for group in groups:
             place = place.setdefault(group, {})
+            if not isinstance(place, dict):
+                raise UserError(f"{word!r}: {group} is an option with a value, it has no options of its own")
         place[last] = text
     try:
         return BuildOptions.model_validate(values)
@@ -302,7 +354,7 @@ def _options_help() -> str:
         inner = group.model_fields if isinstance(group, type) and issubclass(group, BaseModel) else {}
         for key, option in ({f"{name}.{k}": v for k, v in inner.items()} or {name: field}).items():
             lines.append(f"  {f'{key}={option.get_default()}':<36} {option.description}")
-    return "options of the set:\n" + "\n".join(lines)
+    return "options of the set (of --homographies: homography.* alone):\n" + "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.patches.patch_set import FILES, read_manifest
+from datasets.patches.patch_set import patch_file, read_manifest
 
 
 def contact_sheet(folder: Path, target: Path, pairs: int = 160, seed: int = 0, orientation: str = "oriented") -> None:
@@ -13,7 +13,7 @@ def contact_sheet(folder: Path, target: Path, pairs: int = 160, seed: int = 0, o
     import cv2
 
     manifest, generator = read_manifest(folder), np.random.default_rng(seed)
-    patches = np.load(Path(folder) / FILES[orientation], mmap_mode="r")
+    patches = np.load(patch_file(folder, manifest, orientation), mmap_mode="r")
     point_ids, views, rolls = (np.load(Path(folder) / f"{n}.npy") for n in ("point_ids", "views", "rolls"))
     starts = np.append(np.flatnonzero(np.diff(point_ids, prepend=-1)), len(point_ids))
     first_rows = np.array([scene["first_row"] for scene in manifest["scenes"]])

@@ -14,7 +14,8 @@ about 80 bytes a row; `cut` makes the patches again from it and the photographs,
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ import numpy as np
 
 from datasets.patches.observations import BY_ROW, Observations, from_arrays, patches_by_image, to_arrays
 from desdis.errors import UserError
+from desdis.patchsets import FORMAT, VERSION, read_manifest
 
-FORMAT, VERSION = "desdis-patches", 1
 ORIENTATIONS = {"oriented": ("oriented",), "upright": ("upright",), "both": ("oriented", "upright")}
 FILES = {"oriented": "patches.npy", "upright": "patches_upright.npy"}
 ALIKE = 0.985  # correlation of two photographs' thumbnails from which on they are the same picture
@@ -141,7 +142,7 @@ def cut(
         done = {"source_sha256": manifest["source_sha256"], "shape": list(shape), "scenes": []}
     pages = {}
     for kind in ORIENTATIONS[manifest["orientation"]]:
-        path = folder / (FILES[kind] if manifest["orientation"] == "both" else FILES["oriented"])
+        path = patch_file(folder, manifest, kind)
         fresh = not done["scenes"] or not path.exists()
         if fresh:
             done["scenes"] = []
@@ -170,11 +171,16 @@ def cut(
         progress(scene["name"], number + 1, len(manifest["scenes"]))
 
 
+def patch_file(folder: Path, manifest: dict[str, Any], orientation: str) -> Path:
+    """Where a set's patches of an orientation are; of one orientation only, patches.npy."""
+    return Path(folder) / FILES[orientation if manifest["orientation"] == "both" else "oriented"]
+
+
 def evaluation_pairs(
     rows: dict[str, np.ndarray], magnification: float, wanted: int = 100_000, seed: int = 0
 ) -> np.ndarray:
     """(M, 3) int32 row, row, label. As PhotoTour's m50 lists, half matches; but both halves are drawn scene by scene,
-    evenly, and a non-match lies in the same scene, half a described window away in space or more."""
+    evenly, and a non-match lies in the same scene, half the half width of a described window away in space or more."""
     generator = np.random.default_rng(seed)
     point_ids, scene_ids = rows["point_ids"], rows["scene_ids"]
     starts = np.flatnonzero(np.diff(point_ids, prepend=-1))
@@ -201,39 +207,34 @@ def evaluation_pairs(
 
 def check_split(training: Path, validation: Path) -> None:
     """Raise UserError if a photograph of one set is in the other, by content or by a thumbnail that looks the same.
-    Scenes are split, never patches."""
-    folders = (Path(training), Path(validation))
-    sets = [(read_manifest(folder)["images"], np.load(folder / "thumbnails.npy")) for folder in folders]
-    hashes = {image["sha256"]: image["name"] for image in sets[0][0]}
-    for image in sets[1][0]:
-        if image["sha256"] in hashes:
-            raise UserError(
-                f"{image['name']} of {validation} is {hashes[image['sha256']]} of {training}: "
-                "leave that place out of one"
-            )
+    Scenes are split, never patches. A set without thumbnails cannot be compared by look; stderr says so."""
+    ours, theirs = (read_manifest(folder).get("images", []) for folder in (training, validation))
+    check_apart(training, {image["sha256"]: f"{image['name']} of {validation}" for image in theirs})
     flat = []
-    for _, thumbnails in sets:
-        t = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
+    for folder in (Path(training), Path(validation)):
+        path = folder / "thumbnails.npy"
+        t = np.load(path).reshape(-1, 32 * 32).astype(np.float32) if path.is_file() else np.zeros((0, 32 * 32))
+        if not len(t):
+            print(f"{training} and {validation} are not compared by look: {folder} has no thumbnails", file=sys.stderr)
+            return
         t -= t.mean(axis=1, keepdims=True)
         flat.append(t / np.maximum(np.linalg.norm(t, axis=1, keepdims=True), 1e-6))
     alike = flat[1] @ flat[0].T
     v, t = np.unravel_index(alike.argmax(), alike.shape)
     if alike[v, t] > ALIKE:
         raise UserError(
-            f"{sets[1][0][v]['name']} of {validation} looks like {sets[0][0][t]['name']} of {training} "
+            f"{theirs[v]['name']} of {validation} looks like {ours[t]['name']} of {training} "
             f"(correlation {alike[v, t]:.3f}): leave that place out of one"
         )
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a patch set. Raises UserError if the folder is none."""
-    try:
-        manifest = json.loads((Path(folder) / "manifest.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{folder} is no patch set: manifest.json is absent or broken; build it again") from error
-    if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
-        raise UserError(f"{folder}/manifest.json is not of {FORMAT} version {VERSION}; build the set again")
-    return manifest
+def check_apart(folder: Path, photographs: Mapping[str, str]) -> None:
+    """Raise UserError if one of the photographs (what to call it, by the sha256 of its file) is in the set `folder`."""
+    for image in read_manifest(folder).get("images", []):
+        if image["sha256"] in photographs:
+            raise UserError(
+                f"{photographs[image['sha256']]} is {image['name']} of {folder}: leave that place out of one"
+            )
 
 
 def save_array(path: Path, array: np.ndarray) -> None:

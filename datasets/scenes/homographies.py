@@ -41,7 +41,9 @@ def read_sequence(folder: Path) -> PlaneSequence:
 
 
 def read_sequences(folder: Path) -> list[PlaneSequence]:
-    """Every sub-folder that is a sequence, in order of name."""
+    """Every sub-folder that is a sequence, in order of name. UserError where the folder is absent or holds none."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; it should hold one sub-folder a sequence")
     found = [
         read_sequence(sub)
         for sub in sorted(folder.iterdir())

@@ -27,6 +27,9 @@ def test_arrays_are_read_as_one():
     assert (len(joined), joined.shape, joined.nbytes) == (7, (7, 2), whole.nbytes)
     for rows in (np.array([6, 0, 3, 2, 3]), slice(1, 5), np.array([], int)):
         np.testing.assert_array_equal(joined[rows], whole[rows])
+    for rows in ([7], [0, -1]):
+        with pytest.raises(IndexError, match="that has 7"):
+            joined[np.array(rows)]
 
 
 def test_points_scenes_and_pairs_keep_their_patches(sets):

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -128,7 +129,7 @@ from desdis.train import desdis_loss
 torch.manual_seed(0)
 data, taught = torch.randn(2, 12, 20), normalize(torch.randn(2, 12, 6), dim=2)  # (side, pair, entries)
 layer = torch.nn.Linear(20, 6)
-ranks = Ranks()
+ranks = Ranks("cpu")
 shared, here = ranks.share(layer), 12 // ranks.count
 mine = slice(ranks.rank * here, (ranks.rank + 1) * here)
 a, p = ranks.gather_pairs(shared(data[:, mine].flatten(0, 1)))
@@ -140,16 +141,21 @@ if ranks.first:
 """
 
 
-def torchrun(count: int, *arguments: str) -> None:
-    """What torchrun does for one machine: processes that know their rank and where to meet."""
+def torchrun(count: int, *arguments: str, status: int = 0) -> list[tuple[str, str]]:
+    """What torchrun does for one machine: processes that know their rank and where to meet. What each has printed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(count)}
     started = [
-        subprocess.Popen([sys.executable, *arguments], env={**environment(), **meeting, "RANK": str(rank)})
+        subprocess.Popen(
+            [sys.executable, *arguments], env={**environment(), **meeting, "RANK": str(rank)}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
         for rank in range(count)
-    ]
-    assert [process.wait(timeout=300) for process in started] == [0] * count
+    ]  # fmt: skip
+    printed = [process.communicate(timeout=300) for process in started]
+    assert [process.returncode for process in started] == [status] * count, printed
+    return printed
 
 
 def test_two_processes_share_their_negatives(tmp_path):
@@ -163,9 +169,13 @@ def test_two_processes_share_their_negatives(tmp_path):
 
 def test_training_over_two_processes(sets, tmp_path):
     words = [f"patches={sets[0]}", f"validation={sets[1]}", f"output={tmp_path / 'run'}", "steps=4", "validate_every=4"]
-    torchrun(2, *command(*words)[1:])
+    printed = torchrun(2, *command(*words)[1:])
+    assert [out for out, _ in printed] == [f"{tmp_path / 'run/best.safetensors'}\n", ""]
+    assert not any("FutureWarning" in err for _, err in printed)
     assert list(curve(tmp_path / "run")) == [1, 2, 3, 4]
     assert load_network(tmp_path / "run/best.safetensors")[1].architecture == "desdis-4"
+    for _, err in torchrun(2, *command(*words, "batch=33")[1:], status=2):
+        assert "error: batch=33 cannot be shared by 2 processes" in err and "Traceback" not in err
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-3), ("bfloat16", 0.1)])
@@ -185,6 +195,14 @@ def test_answers_of_the_teacher_are_those_of_the_network(sets, tmp_path, precisi
         expected = load_network(teacher)[0](plain(torch.from_numpy(patches), data.margin))
     assert answer is not None and answer.shape == (4, 256)
     torch.testing.assert_close(answer @ answer.T, expected @ expected.T, atol=tolerance, rtol=0)
+    # another set in the same folder is asked anew; answers that do not fit are refused
+    (stored,) = data.folder.glob(f"teacher-*{precision}-0-360-oriented.npy")
+    other = dataclasses.replace(data, manifest={**data.manifest, "source_sha256": "other"})
+    Teacher(recipe, other, torch.device("cpu"))
+    assert stored.with_name(stored.name.replace("-0-360-", "-other-360-")).is_file()
+    np.save(stored, np.load(stored)[:9])
+    with pytest.raises(UserError, match="holds 9 answers for 360 patches; remove it"):
+        Teacher(recipe, data, torch.device("cpu"))
     live = Teacher(dataclasses.replace(recipe, teacher_sees="same"), data, torch.device("cpu"))
     answer = live.describe(plain(torch.from_numpy(patches), data.margin), rows, upright)
     assert answer is not None
@@ -201,11 +219,52 @@ def test_an_infinite_weight_is_imitation():
             assert desdis_loss(taught[1], taught[0].roll(1, 0), taught, None, options, 0)[0].item() > 1e-3
 
 
-def test_nan_stops_and_keeps_what_was_trained(sets, tmp_path):
-    options = {**QUICK, "patches": str(sets[0]), "output": str(tmp_path / "run"), "save_every": 2}
-    with pytest.raises(UserError, match=r"the loss is nan at step \d+.*last\.safetensors"):
-        train(Recipe(**{**options, "learning_rate": 1e30, "steps": 20, "save_every": 1}))
-    assert (tmp_path / "run/last.safetensors").is_file()
+@pytest.mark.parametrize("save_every", [1, 20])
+@pytest.mark.parametrize("learning_rate", [1e6, 1e12, 1e30])
+def test_what_is_not_finite_stops_and_keeps_what_was_trained(sets, tmp_path, learning_rate, save_every):
+    """The message names a file to go on from where there is one; what is there can be loaded."""
+    options = {**QUICK, "patches": str(sets[0]), "output": str(tmp_path), "learning_rate": learning_rate}
+    with pytest.raises(UserError, match="is not finite at step") as error:
+        train(Recipe(**options, steps=20, save_every=save_every))
+    last = tmp_path / "last.safetensors"
+    assert last.is_file() == (tmp_path / "state.pt").is_file() == (f"start={last} " in str(error.value))
+    assert last.is_file() == (save_every == 1)
+    if last.is_file():
+        load_network(last)
+        state = torch.load(tmp_path / "state.pt", weights_only=True)
+        assert all(torch.isfinite(value).all() for key in ("student", "average") for value in state[key].values())
+
+
+def test_resuming_needs_the_same_sets(sets, tmp_path):
+    run = tmp_path / "run"
+    options = Recipe(**QUICK, patches=str(sets[0]), validation=str(sets[1]), output=str(run), steps=2)
+    train(options)
+    third = str(write_patch_set(tmp_path / "third", 60, seed=2, name="third"))
+    for name, other in (("patches", third), ("validation", third), ("validation", "")):
+        with pytest.raises(UserError, match=f"holds a training with another {name};"):
+            train(dataclasses.replace(options, **{name: other}))
+    # the same sets elsewhere; recipe.json says what was asked last
+    moved = dataclasses.replace(options, patches=str(shutil.copytree(sets[0], tmp_path / "moved")), steps=3)
+    train(moved)
+    assert json.loads((run / "recipe.json").read_text()) == dataclasses.asdict(moved)
+    # earlier versions did not keep what the sets hold
+    state = torch.load(run / "state.pt", weights_only=True)
+    del state["sets"]
+    torch.save(state, run / "state.pt")
+    train(dataclasses.replace(options, validation="", steps=4))
+    assert list(curve(run)) == [1, 2, 3, 4]
+
+
+def test_a_foreign_state_and_a_file_as_output_are_refused(sets, tmp_path):
+    options = Recipe(**QUICK, patches=str(sets[0]), output=str(tmp_path), steps=1)
+    train(options)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    for other in ({"a": 1}, [1], {**state, "student": {}}, {**state, "optimiser": {}}, {**state, "step": "many"}):
+        torch.save(other, tmp_path / "state.pt")
+        with pytest.raises(UserError, match=r"state\.pt is damaged; move it away"):
+            train(options)
+    with pytest.raises(UserError, match=r"output=.*recipe\.json cannot be written .*; choose another"):
+        train(dataclasses.replace(options, output=str(tmp_path / "recipe.json")))
 
 
 def test_every_point_once_an_epoch_and_hard_pairs(sets):
@@ -284,9 +343,12 @@ def test_each_augmentation_acts_alone_and_is_repeatable(key):
 
 def test_recipe_files_and_their_mistakes(tmp_path):
     file = tmp_path / "some.yaml"
-    file.write_text("# a comment\nstudent: desdis-16  # another\nbatch: 64\nfour_ways: true\nteacher: ''\n")
-    recipe = read_recipe(file, ["batch=128"])
-    assert (recipe.student, recipe.batch, recipe.four_ways, recipe.teacher) == ("desdis-16", 128, True, "")
+    file.write_text(
+        "# a comment\nstudent: desdis-16  # another\nbatch: 64\t# one more\nfour_ways: true\nteacher: ''\nstart: a#b\n"
+    )
+    recipe = read_recipe(file, [])
+    assert (recipe.student, recipe.batch, recipe.four_ways, recipe.teacher) == ("desdis-16", 64, True, "")
+    assert recipe.start == "a#b" and read_recipe(file, ["batch=128"]).batch == 128
     for words, message in [
         (["bach=3"], "no option 'bach'; did you mean batch\\?"),
         (["zzz=3"], "no option 'zzz'; there are turns, "),
@@ -294,12 +356,18 @@ def test_recipe_files_and_their_mistakes(tmp_path):
         (["batch"], "not KEY=VALUE"),
         (["batch=many"], "must be of type int"),
         (["batch=1"], "must lie in 2"),
+        (["learning_rate=nan"], "must lie in 0 .. any finite number"),
+        (["regulariser=inf"], "must lie in 0 .. any finite number"),
+        (["turns=nan"], "must lie in 0 .. 1"),
         (["measure=angle"], "one of distance, squared, cosine"),
     ]:
         with pytest.raises(UserError, match=message):
             read_recipe(file, words)
     file.write_text("student desdis-16\n")
     with pytest.raises(UserError, match="line 1"):
+        read_recipe(file, [])
+    file.write_bytes(b"student: \xff\xfe\n")
+    with pytest.raises(UserError, match="not UTF-8"):
         read_recipe(file, [])
 
 
@@ -321,9 +389,10 @@ def test_broken_sets_say_what_is_wrong(tmp_path, capsys):
     refused("fewer than batch=64", batch=64)
     refused("share render0", validation=str(good))
     refused("desdis-WIDTH", student="resnet")
-    refused("device=abacus", device="abacus")
+    for device in ("abacus", "meta", "privateuseone", ""):
+        refused(f"device={device} cannot be used here", device=device)
     np.save(good / "views.npy", np.zeros((3, 3), np.float32))
-    refused("views.npy has 3 rows, patches.npy 120")
+    refused(r"views\.npy .*3.*120")
     (good / "views.npy").unlink()
     refused("lacks views.npy")
     np.save(good / "patches.npy", np.zeros((120, 64, 64), np.float32))

@@ -7,7 +7,7 @@ import torch
 from datasets.patches.plain_set import PlainScene, write_plain_set
 from desdis.architectures import LightStudent
 from desdis.checkpoints import save_network
-from pipeline.benchmark_descriptors import differences, main, markdown, usual_pairs
+from pipeline.benchmark_descriptors import _tasks, differences, main, markdown, usual_pairs
 
 
 def row(method: str, scene: str, **scores: float) -> dict:
@@ -25,6 +25,27 @@ def test_differences_are_paired_by_scene():
     assert top["mean"] == pytest.approx(0.1)
     assert top["low"] < 0.1 < top["high"]
     assert top["better"] == 2
+
+
+def test_a_tie_is_not_better():
+    rows = [row(method, s, fpr95=0.1, top1=0.5) for method in "ab" for s in "xyz"]
+    assert [d["better"] for d in differences(rows, [("a", "b")])] == [0, 0]
+
+
+def test_no_multiply_adds_are_a_dash():
+    method = {"name": "mkd", "parameters": 12, "multiply_adds": 0, "patches_per_second": 5}
+    assert "| mkd | 12 | - | 5 |" in markdown({"methods": [method], "rows": [], "differences": []})
+
+
+def test_sets_of_one_name_stay_apart(tmp_path):
+    folders = []
+    for seed, parent in enumerate("ab"):
+        patches = np.random.default_rng(seed).integers(0, 256, (60, 64, 64), np.uint8)
+        places = np.column_stack([np.arange(30) * 100, np.zeros((30, 2))])
+        folders.append(tmp_path / parent / "val")
+        scene = PlainScene("s", patches, np.repeat(np.arange(30), 2), places, np.ones(30))
+        write_plain_set(folders[-1], [scene], margin=1.25, magnification=9.0, options={})
+    assert [task.group for task in _tasks(folders, None)] == ["a/val oriented", "b/val oriented"]
 
 
 def test_usual_pairs_are_width_by_width_and_one_above():
@@ -62,6 +83,8 @@ def test_command_writes_tables(tmp_path, capsys):
     assert "**val oriented**, mean over 1 scenes" in text
     assert main([*arguments, "--compare", "one/desdis-8", "three"]) == 2
     assert "--compare three" in capsys.readouterr().err
+    assert main(["--methods", files[0], "--planes", str(tmp_path / "none"), "--output", str(tmp_path / "out")]) == 2
+    assert "none: no such folder" in capsys.readouterr().err
     assert main(["--methods", files[0]]) == 2
     assert main(["--methods", files[0], files[0], "--sets", str(tmp_path / "val")]) == 2
     assert main(["--methods", "desdos-1", "--sets", str(tmp_path / "val")]) == 2

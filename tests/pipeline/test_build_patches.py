@@ -74,6 +74,47 @@ def test_other_options_are_refused_by_name(built, photographs, capsys):
     assert "tracks.min_trak" in capsys.readouterr().err
     assert main([*arguments, "--options", "margin"]) == 2
     assert "KEY=VALUE" in capsys.readouterr().err
+    assert main([*arguments, "--options", "margin=1", "margin.x=3"]) == 2
+    assert "'margin.x=3': margin is an option with a value" in capsys.readouterr().err
+
+
+def test_options_that_would_change_nothing_are_refused(photographs, tmp_path, capsys):
+    arguments = ["--images", str(photographs), "--output", str(tmp_path / "set"), *RECIPE]
+    assert main([*arguments, "--homographies", "1", "--options", "margin=1.5", "orientation=upright"]) == 2
+    assert "options of margin, orientation would change nothing" in capsys.readouterr().err
+    assert main([*arguments, "--options", "homography.margin=1.5"]) == 2
+    assert "they are of --homographies" in capsys.readouterr().err
+    assert main([*arguments, "--homographies", "-1"]) == 2
+    assert "--homographies -1: give" in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
+
+
+def mast(place: Path, photographs: Path, which: int) -> str:
+    """A place of two photographs, noisy and of two exposures, by a camera that did not move."""
+    picture = cv2.imread(str(sorted(photographs.iterdir())[which]))
+    generator = np.random.default_rng(which)
+    place.mkdir(parents=True)
+    for k, gain in enumerate((1.0, 0.5)):
+        noisy = np.clip(picture * gain + generator.normal(0, 12, picture.shape), 0, 255)
+        cv2.imwrite(str(place / f"{k}.png"), noisy.astype(np.uint8))
+    return str(place)
+
+
+def test_other_places_make_the_set_anew(photographs, tmp_path, capsys):
+    one, two = (mast(tmp_path / name, photographs, k) for k, name in enumerate(("one", "two")))
+    rest = ["--output", str(tmp_path / "set"), "--fixed", *RECIPE, "--options", "orientation=upright"]
+    assert main(["--images", one, *rest]) == 0
+    alone = np.load(tmp_path / "set" / "patches.npy")
+    observed = (tmp_path / "set" / "scenes" / "one.npz").stat().st_mtime_ns
+    assert main(["--images", one, two, *rest]) == 0
+    data = read_patch_set(tmp_path / "set")
+    assert [scene["name"] for scene in data.manifest["scenes"]] == ["one", "two"]
+    assert np.array_equal(data.patches["upright"][: len(alone)], alone)
+    assert (tmp_path / "set" / "scenes" / "one.npz").stat().st_mtime_ns == observed
+    assert main(["--images", one, *rest]) == 0
+    assert np.array_equal(np.load(tmp_path / "set" / "patches.npy"), alone)
+    assert main(["--images", mast(tmp_path / "elsewhere" / "one", photographs, 2), *rest]) == 2
+    assert "is not the photograph" in capsys.readouterr().err
 
 
 def test_a_model_and_its_database(rendered_scene, built, photographs, tmp_path):
@@ -140,10 +181,9 @@ def test_a_shared_photograph_stops_the_run(built, photographs, tmp_path, capsys)
     for path in photographs.iterdir():
         shutil.copy(path, again)
     arguments = ["--images", str(again), "--output", str(tmp_path / "set"), *RECIPE]
-    shutil.copytree(built / "runs" / "room", tmp_path / "set" / "runs" / "again")
     assert main([*arguments, "--apart-from", str(built)]) == 2
     assert "leave that place out" in capsys.readouterr().err
-    assert not (tmp_path / "set" / "patches.npy").exists()
+    assert not (tmp_path / "set").exists()  # nothing was reconstructed
 
 
 def test_folders_that_cannot_be(tmp_path, capsys):

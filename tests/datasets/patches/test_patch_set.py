@@ -8,6 +8,7 @@ import pytest
 
 from datasets.patches.contact_sheet import contact_sheet
 from datasets.patches.patch_set import assemble, check_split, cut, evaluation_pairs, read_manifest, save_scene
+from datasets.patches.plain_set import PlainScene, write_plain_set
 from datasets.patches.sfm_tracks import TrackOptions, observe
 from desdis.errors import UserError
 from desdis.patchsets import read_patch_set
@@ -109,6 +110,8 @@ def test_one_orientation_is_one_file(built, tmp_path, orientation: str):
     both = {"oriented": "patches.npy", "upright": "patches_upright.npy"}[orientation]
     assert np.array_equal(np.load(tmp_path / "patches.npy"), np.load(folder / both))
     assert not (tmp_path / "patches_upright.npy").exists()
+    assert list(read_patch_set(tmp_path).patches) == [orientation]
+    contact_sheet(tmp_path, tmp_path / "sheet.png", pairs=20, orientation=orientation)
 
 
 def test_a_photograph_in_both_sets_stops(built, tmp_path):
@@ -127,6 +130,20 @@ def test_a_photograph_in_both_sets_stops(built, tmp_path):
     assemble(tmp_path / "other", ["place"], magnification=9.0, margin=1.25)
     with pytest.raises(UserError, match="looks like"):
         check_split(folder, tmp_path / "other")
+
+
+def test_a_set_without_thumbnails_is_not_compared_by_look(built, tmp_path, capsys):
+    generator = np.random.default_rng(0)
+    sources = []
+    for name in "ab":
+        patches = generator.integers(0, 256, (24, 64, 64), np.uint8)
+        scene = PlainScene("s", patches, np.repeat(np.arange(12), 2), np.eye(12, 3) * 99, np.ones(12))
+        write_plain_set(tmp_path / name, [scene], margin=1.0, magnification=1.0, options={})
+        sources.append(read_manifest(tmp_path / name)["source_sha256"])
+    assert len(sources[0]) == 64
+    assert sources[0] != sources[1]  # without photographs, the patches are the source
+    check_split(tmp_path / "a", built[0])
+    assert f"not compared by look: {tmp_path / 'a'} has no thumbnails" in capsys.readouterr().err
 
 
 def test_contact_sheet(built, tmp_path):
