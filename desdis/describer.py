@@ -1,5 +1,6 @@
 """A describer: weights in a runtime, with patches cut on the way. Photograph and frames in, descriptors out."""
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,7 +96,8 @@ def load(name_or_file: str, device: str = "auto", runtime: str = "auto") -> Desc
     """Weights by name ("desdis-8", "-16", "-24", "-32", "-48") or a file (ours, or the authors' .pth) as a Describer.
 
     device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1". runtime: "auto" (the fastest there is), or one of
-    `desdis.runtimes.NAMES`; "torch", "compiled" and "onnx" are exact on a CPU, "bf16" and "int8" round.
+    `desdis.runtimes.NAMES`; "torch", "compiled" and "onnx" are exact on a CPU, "bf16" and "int8" round. The describer's
+    magnification is that of the patches the weights were trained on, where their file tells, else 9.
     Raises UserError when there are no such weights, or no such device.
     """
     import torch
@@ -109,4 +111,6 @@ def load(name_or_file: str, device: str = "auto", runtime: str = "auto") -> Desc
     elif not device.startswith(("cpu", "cuda")):
         raise UserError(f"device {device}: there is cpu, cuda, cuda:1 and so on, and auto")
     network, info = load_network(name_or_file)
-    return Describer(network, info.name, info.sha256, device, runtime)
+    trained = json.loads(info.metadata.get("patches", "{}")).get("magnification") or 1
+    # 1 is said by sets whose frames have no size, PhotoTour's
+    return Describer(network, info.name, info.sha256, device, runtime, trained if trained > 1 else MAGNIFICATION)

@@ -147,7 +147,7 @@ def save_weights(
         step=step,
         validation=scores,
         teacher={info.name: info.sha256 for info in teacher.infos},
-        patches={key: data.manifest.get(key) for key in ("count", "points", "source_sha256")},
+        patches={key: data.manifest.get(key) for key in ("count", "points", "source_sha256", "magnification")},
         scenes=[scene["name"] for scene in data.manifest["scenes"]],
         commit=commit(),
     )

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from desdis.checkpoints import OFFICIAL, WEIGHTS, NetworkInfo, file_sha256, load_network, save_network
+from desdis.describer import load
 from desdis.errors import UserError, command
 from desdis.patchsets import PatchSet, read_patch_set
 from desdis.recipe import Recipe
@@ -41,8 +42,8 @@ NETWORKS = {
 MOST_LOST = 0.0005  # of the validation score, by half precision
 CARD = """# {name}
 
-A local descriptor: grey patches of 32x32 pixels (half-width 9 sigma of the detection) to 128 numbers of unit length.
-{network}; these weights were trained from a random start.
+A local descriptor: grey patches of 32x32 pixels (half-width {magnification:g} sigma of the detection) to 128 numbers
+of unit length. {network}; these weights were trained from a random start.
 
 | | |
 | --- | --- |
@@ -63,9 +64,9 @@ Made by
 {note}
 **Places**: {scenes}.{sources}
 
-**Intended use**: matching photographs of a rigid scene for structure from motion and localisation, on oriented frames
-or upright ones (the training mixed both). **Limits**: not invariant to strong blur, to inverted contrast, nor to view
-changes beyond some 40 degrees; repeated structure looks alike.{limits}
+**Intended use**: matching photographs of a rigid scene for structure from motion and localisation, on {frames}.
+**Limits**: not invariant to strong blur, to inverted contrast, nor to view changes beyond some 40 degrees; repeated
+structure looks alike.{limits}
 """
 
 
@@ -119,9 +120,13 @@ def ship(
             scores[f"the authors' {info.architecture}"] = scored(authors, held_out)
         patches = json.loads(info.metadata["patches"])
         scenes = sorted({scene.split(".")[0] for scene in trained_on})  # not its second models
+        frames = (
+            "oriented frames or upright ones (the training mixed both)" if last.recipe["upright"] else "oriented frames"
+        )
         said = OURS if folder == WEIGHTS else dict.fromkeys(OURS, "")
         card = CARD.format(
-            name=name, network=NETWORKS[info.architecture.split("-")[0]], precision="float16" if halved else "float32",
+            name=name, magnification=load(str(made)).magnification, frames=frames,
+            network=NETWORKS[info.architecture.split("-")[0]], precision="float16" if halved else "float32",
             bytes=made.stat().st_size, sha256=file_sha256(made), architecture=info.architecture,
             parameters=info.parameters, teacher="; then ".join(teachers_of(stage) for stage in stages),
             count=patches["count"], points=patches["points"], places=len(scenes), source=patches["source_sha256"],

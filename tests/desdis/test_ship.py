@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import desdis
 from desdis import ablation
 from desdis.architectures import build
 from desdis.checkpoints import file_sha256, load_network, save_network
@@ -26,6 +27,8 @@ def words(tmp_path_factory) -> list[str]:
 
 
 def test_shipped_weights_answer_as_trained_and_the_card_says_how_they_were_made(words, tmp_path):
+    manifest = Path(words[-2].removeprefix("patches=")) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"magnification": 9.0', '"magnification": 5.0'))
     assert main([*words, f"output={tmp_path / 'run'}", "seed=7"]) == 0
     trained = tmp_path / "run/best.safetensors"
     held_out = read_patch_set(Path(words[-1].removeprefix("validation=")))
@@ -45,6 +48,7 @@ def test_shipped_weights_answer_as_trained_and_the_card_says_how_they_were_made(
     with torch.no_grad():
         apart = (load_network(target)[0](patches) - load_network(trained)[0](patches)).norm(dim=1)
     assert apart.max() < 5e-3
+    assert desdis.load(str(target)).magnification == 5 and "half-width 5 sigma" in card
     assert target.stat().st_size < 0.7 * trained.stat().st_size
 
 
