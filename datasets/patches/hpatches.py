@@ -3,14 +3,21 @@
 A sequence is a folder of 16 grey PNG strips: `ref`, `e1`..`e5` (easy), `h1`..`h5` (hard), `t1`..`t5` (tough), 65 pixels
 wide and 65 N high; patch k is the rows 65k .. 65k + 64, the same place in every strip. `i_*` change in light, `v_*` in
 viewpoint. Descriptors of others are `<descriptor>/<sequence>/<strip>.csv`, one row a patch.
+
+    python -m datasets.patches.hpatches SEQUENCES --tasks TASKS desdis-32 official/desdis-32 FOLDER_OF_CSV...
+
+scores weights (by name or file) and folders of descriptors. TASKS is the folder `tasks` of the benchmark's repository.
 """
 
+import argparse
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from desdis.errors import UserError
+from desdis.errors import UserError, command
 from desdis.metrics import average_precision, matching, roc_area
 
 SIDE = 65
@@ -77,6 +84,24 @@ def read_descriptors(folder: Path, sequences: Sequence[str], delimiter: str = ",
             except (OSError, ValueError) as error:
                 raise UserError(f"{path} cannot be read ({error}); a descriptor has one csv a strip") from error
     return result
+
+
+def describe_sequences(weights: str, folder: Path, sequences: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
+    """sequence -> strip -> (N, 128) float32 by desdis weights (a name or a file), of patches made 32x32. UserError."""
+    import cv2
+
+    import desdis
+
+    describer = desdis.load(weights)
+    return {
+        sequence: {
+            strip: describer.describe_patches(
+                np.stack([cv2.resize(patch, (32, 32), interpolation=cv2.INTER_AREA) for patch in patches])
+            )
+            for strip, patches in read_sequence(folder / sequence).items()
+        }
+        for sequence in sequences
+    }
 
 
 def strip_of(image: int, level: str) -> str:
@@ -147,7 +172,59 @@ def retrieval_score(
     return {size: float(np.mean(v)) for size, v in values.items()}
 
 
+def scores(descriptors: Descriptors, tasks: Path, split: str) -> dict[str, float]:
+    """Mean average precision of the three tasks: `verification` (mean of negatives from the same and from other
+    sequences, a fifth of the positives), `matching`, `retrieval` (all of the pool), each by level and as mean."""
+
+    def task(name: str) -> list[tuple]:
+        return read_task(tasks / f"{name}_split-{split}.csv")
+
+    positives = task("verif_pos")
+    negatives = [task("verif_neg_intra"), task("verif_neg_inter")]
+    queries, distractors = task("retr_queries"), task("retr_distractors")
+    found = {f"matching {level}": value for level, value in matching_score(descriptors, sorted(descriptors)).items()}
+    for level in LEVELS:
+        found[f"verification {level}"] = float(
+            np.mean([verification(descriptors, positives, kind, level)[1] for kind in negatives])
+        )
+        found[f"retrieval {level}"] = [*retrieval_score(descriptors, queries, distractors, level).values()][-1]
+    for name in ("verification", "retrieval"):
+        found[f"{name} mean"] = float(np.mean([found[f"{name} {level}"] for level in LEVELS]))
+    return dict(sorted(found.items()))
+
+
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = a.astype(np.float64), b.astype(np.float64)
     squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2 * a @ b.T
     return np.sqrt(np.maximum(squared, 0))
+
+
+@command
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets.patches.hpatches", description="HPatches: verification, matching and retrieval."
+    )
+    parser.add_argument("sequences", type=Path, help="folder of sequences (hpatches-release)")
+    parser.add_argument("methods", nargs="+", help="weights by name or file, or a folder of SEQUENCE/STRIP.csv")
+    parser.add_argument("--tasks", type=Path, required=True, help="folder of the benchmark's task files")
+    parser.add_argument("--split", default="a", help="a, illum, view or full (a)")
+    options = parser.parse_args(arguments)
+    if not options.sequences.is_dir():
+        raise UserError(f"{options.sequences} is no folder; give that of the sequences")
+    names = split_test(options.split, sorted(path.name for path in options.sequences.iterdir() if path.is_dir()))
+    if not names:
+        raise UserError(f"{options.sequences} holds no sequence of split {options.split}; give that of the sequences")
+    for method in options.methods:
+        if Path(method).is_dir():
+            descriptors = read_descriptors(Path(method), names)
+        else:
+            descriptors = describe_sequences(method, options.sequences, names)
+        print(
+            json.dumps({"method": method, "split": options.split, **scores(descriptors, options.tasks, options.split)})
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

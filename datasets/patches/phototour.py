@@ -1,5 +1,8 @@
 """UBC PhotoTour, the Brown patch sets (Liberty, Notre Dame, Yosemite): read, written, and turned into a patch set.
 
+    python -m datasets.patches.phototour import LIBERTY SET     # for python -m desdis.train patches=SET
+    python -m datasets.patches.phototour export SET FOLDER      # what others train and test with
+
     patches0000.bmp ...   1024x1024 grey pages of 16x16 patches of 64x64, row by row; the last page's rest is empty
     info.txt              a line a patch: its 3D point, and a number that nobody needs
     m50_<n>_<n>_0.txt     a line a pair: patch, point, 0, patch, point, 0, 0; a match where the points are equal
@@ -7,6 +10,8 @@
 Format: Winder & Brown, CVPR 2007; http://matthewalunbrown.com/patchdata/patchdata.html.
 """
 
+import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +19,7 @@ import numpy as np
 
 from datasets.patches.patch_set import FILES, read_manifest
 from datasets.patches.plain_set import PlainScene, group_rows, write_plain_set
-from desdis.errors import UserError
+from desdis.errors import UserError, command
 
 SIDE, GRID = 64, 16  # pixels of a patch, patches of a page's side
 PAGE = GRID * GRID
@@ -121,3 +126,24 @@ def import_set(folder: Path, patch_set: Path) -> None:
         pairs[:, :2] = new_row[pairs[:, :2]]
         pairs = pairs[(pairs[:, :2] >= 0).all(axis=1)]
     write_plain_set(patch_set, [scene], margin=1.0, magnification=1.0, options={"source": "phototour"}, pairs=pairs)
+
+
+@command
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets.patches.phototour", description="A PhotoTour folder to a patch set, or back."
+    )
+    parser.add_argument("what", choices=["import", "export"], help="import: PhotoTour to patch set; export: back")
+    parser.add_argument("source", type=Path, help="folder to read")
+    parser.add_argument("target", type=Path, help="folder to write; it must be new or empty")
+    options = parser.parse_args(arguments)
+    if options.target.exists() and any(options.target.iterdir()):
+        raise UserError(f"{options.target} is not empty; give another folder")
+    (import_set if options.what == "import" else export_set)(options.source, options.target)
+    print(options.target)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

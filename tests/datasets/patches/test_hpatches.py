@@ -1,9 +1,13 @@
+import json
+
+import cv2
 import numpy as np
 import pytest
 
 from datasets.patches.hpatches import (
     SPLIT_A_TEST,
     STRIPS,
+    main,
     matching_score,
     read_descriptors,
     read_sequence,
@@ -89,3 +93,42 @@ def test_retrieval_by_hand():
     before = [0, *after[:-1]]
     assert scores[6] == pytest.approx(sum((x + y) / 2 for x, y in zip(before, after, strict=True)) / 5, abs=1e-6)
     assert scores[8] < scores[6]  # b1 comes between; the query's own sequence is no distractor
+
+
+def test_the_command_scores_weights_and_csv(tmp_path, capsys):
+    """Patches that differ in level by noise alone: the harder, the worse; a folder of descriptors goes the same way."""
+    rng = np.random.default_rng(0)
+    smooth = cv2.GaussianBlur(rng.standard_normal((2, 8, 65, 65)).reshape(-1, 65).astype(np.float32), (0, 0), 3)
+    places = smooth.reshape(2, 8, 65, 65) * 400 + 128
+    noise = {"r": 0, "e": 4, "h": 60, "t": 400}
+    for sequence, patches in zip(("i_fog", "v_man"), places, strict=True):
+        strips = {
+            name: np.clip(patches + rng.normal(0, noise[name[0]] + 1e-9, patches.shape), 0, 255).astype(np.uint8)
+            for name in STRIPS
+        }
+        write_sequence(tmp_path / "patches" / sequence, strips)
+        for name, strip in strips.items():
+            (tmp_path / "csv" / sequence).mkdir(parents=True, exist_ok=True)
+            np.savetxt(tmp_path / f"csv/{sequence}/{name}.csv", strip.reshape(8, -1)[:, ::40], delimiter=",")
+    tasks = tmp_path / "tasks"
+    tasks.mkdir()
+    lines = {
+        "verif_pos": [f"{s},0,{k},{s},1,{k}" for s in ("i_fog", "v_man") for k in range(8)],
+        "verif_neg_intra": [f"{s},0,{k},{s},2,{(k + 1) % 8}" for s in ("i_fog", "v_man") for k in range(8)],
+        "verif_neg_inter": [f"i_fog,0,{k},v_man,3,{k}" for k in range(8)],
+        "retr_queries": [f"{s},{k}" for s in ("i_fog", "v_man") for k in range(4)],
+        "retr_distractors": [f"{s},{k}" for s in ("i_fog", "v_man") for k in range(8)],
+    }
+    for name, rows in lines.items():
+        (tasks / f"{name}_split-a.csv").write_text("\n".join(["header", *rows]) + "\n")
+    assert main([str(tmp_path / "patches"), "desdis-8", str(tmp_path / "csv"), "--tasks", str(tasks)]) == 0
+    weights, csv = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    for task in ("verification", "matching", "retrieval"):
+        assert weights[f"{task} easy"] > 0.95 and weights[f"{task} tough"] <= weights[f"{task} easy"]
+        assert weights[f"{task} mean"] == pytest.approx(
+            np.mean([weights[f"{task} {level}"] for level in ("easy", "hard", "tough")])
+        )
+        assert csv[f"{task} easy"] > 0.9
+    assert weights["matching tough"] < 0.9 > weights["retrieval tough"]
+    assert main([str(tmp_path / "patches"), "desdis-8", "--tasks", str(tmp_path)]) == 2
+    assert main([str(tmp_path / "patches"), "desdis-8", "--tasks", str(tasks), "--split", "b"]) == 2

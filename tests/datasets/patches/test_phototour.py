@@ -4,7 +4,15 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.patches.phototour import export_set, import_set, read_pairs, read_patches, read_points, write_phototour
+from datasets.patches.phototour import (
+    export_set,
+    import_set,
+    main,
+    read_pairs,
+    read_patches,
+    read_points,
+    write_phototour,
+)
 from datasets.patches.plain_set import PlainScene, write_plain_set
 from desdis.errors import UserError
 from desdis.patchsets import read_patch_set
@@ -66,6 +74,15 @@ def test_a_patch_set_becomes_phototour(tmp_path):
     assert np.abs(middle[7][4:-4, 4:-4].astype(int) - want[4:-4, 4:-4]).max() <= 2
     lists = list((tmp_path / "brown").glob("m50_*.txt"))
     assert np.array_equal(read_pairs(lists[0]), np.load(tmp_path / "set" / "pairs.npy"))
+
+
+def test_the_command_goes_both_ways(brown, tmp_path, capsys):
+    folder = brown[0]
+    assert main(["import", str(folder), str(tmp_path / "set")]) == 0
+    assert main(["export", str(tmp_path / "set"), str(tmp_path / "again")]) == 0
+    assert len(read_points(tmp_path / "again")) == len(read_patch_set(tmp_path / "set").point_ids)
+    assert main(["import", str(folder), str(tmp_path / "set")]) == 2
+    assert "set is not empty" in capsys.readouterr().err
 
 
 def test_errors(brown, tmp_path):
