@@ -47,6 +47,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "hard views": {"hard_views": 4},
     "scenes mixed": {"chunk": 1},
     "oriented patches only": {"upright": 0.0},
+    "no average of the weights": {"average": 0.0},
 }
 SHOWN = ("score", "ratio", "retrieval")  # of the scores of every validation set; see desdis.validation
 

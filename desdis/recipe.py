@@ -43,7 +43,11 @@ class Recipe(Augmentation):
         "own", "whose descriptor of the teacher: its own, its partner's or the mean", among=("own", "partner", "mean")
     )
     # the triplet loss
-    triplet: str = option("hardnet", "form of the triplet loss", among=("hardnet", "sosnet", "hynet"))
+    triplet: str = option(
+        "hardnet",
+        "form; as published, sosnet has second_order=1, hynet margin=1.2 four_ways=true norm_agreement=0.1",
+        among=("hardnet", "sosnet", "hynet"),
+    )
     triplet_weight: float = option(1.0, "weight of the triplet loss; 0 leaves imitation alone", 0)
     margin: float = option(1.0, "margin of the triplet loss", 0)
     four_ways: bool = option(False, "negatives also between two anchors and between two positives")

@@ -95,6 +95,8 @@ def ship(
         raise UserError(f"{file} was not written by desdis.train: its making is unknown, so it cannot be shipped")
     if name.startswith("desdis-") and name != info.architecture:
         raise UserError(f"{file} is a {info.architecture}: {name} would be another; give it a name of its own")
+    if Path(name).name != name:
+        raise UserError(f"{name} is no name but a path; the folder goes into --folder")
     target = folder / f"{name}.safetensors"
     if target.exists() and not overwrite:
         raise UserError(f"{target} is there already; give another name or --folder, or --overwrite")

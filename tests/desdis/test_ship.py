@@ -104,6 +104,8 @@ def test_what_would_mislead_is_not_shipped(words, tmp_path):
     trained, (train, other) = tmp_path / "run/best.safetensors", (word.partition("=")[2] for word in words[-2:])
     with pytest.raises(UserError, match="holds render0, which these weights were trained on"):
         ship(trained, "small", [read_patch_set(Path(train))], tmp_path)
+    with pytest.raises(UserError, match="is no name but a path"):
+        ship(trained, "../small", [read_patch_set(Path(other))], tmp_path)
     with pytest.raises(UserError, match="is a desdis-4: desdis-32 would be another"):
         ship(trained, "desdis-32", [read_patch_set(Path(other))], tmp_path)
     ship(trained, "small", [read_patch_set(Path(other))], tmp_path)
