@@ -27,6 +27,12 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     os.environ["OMP_NUM_THREADS"] = str(args.threads)  # before the libraries read it
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if args.output:  # before hours of measuring, not after
+        try:
+            args.output.parent.mkdir(parents=True, exist_ok=True)
+            args.output.open("a").close()
+        except OSError as error:
+            raise UserError(f"--output {args.output} cannot be written ({error.strerror}); give another file") from error
     document = [heading(arguments if arguments is not None else sys.argv[1:], args)]
     for text in sections(args):
         print(text, flush=True)

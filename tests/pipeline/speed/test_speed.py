@@ -102,6 +102,11 @@ def test_without_photographs_it_says_so(capsys):
     assert "--images" in capsys.readouterr().err
 
 
+def test_a_file_that_cannot_be_written_is_found_before_measuring(tmp_path, capsys):
+    assert benchmark_speed.main(["--only", "match", "--output", str(tmp_path)]) == 2
+    assert f"--output {tmp_path} cannot be written (Is a directory)" in capsys.readouterr().err
+
+
 def test_the_command(tmp_path, capsys):
     """Patches and matching on two small pictures, with weights of no worth: the file says what made it."""
     import cv2
@@ -118,7 +123,7 @@ def test_the_command(tmp_path, capsys):
     (tmp_path / "images").mkdir()
     cv2.imwrite(str(tmp_path / "images" / "a.png"), picture)
     cv2.imwrite(str(tmp_path / "images" / "b.png"), np.roll(picture, 5, axis=1))
-    output = tmp_path / "speed.md"
+    output = tmp_path / "new" / "speed.md"
     words = ["--images", str(tmp_path / "images"), "--weights", str(weights), "--only", "patches", "match"]
     assert benchmark_speed.main([*words, "--rounds", "1", "--threads", "1", "--output", str(output)]) == 0
     text = output.read_text()
