@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
             args.output.parent.mkdir(parents=True, exist_ok=True)
             args.output.open("a").close()
         except OSError as error:
-            raise UserError(f"--output {args.output} cannot be written ({error.strerror}); give another file") from error
+            raise UserError(f"--output {args.output} cannot be written ({error.strerror}); give another") from error
     document = [heading(arguments if arguments is not None else sys.argv[1:], args)]
     for text in sections(args):
         print(text, flush=True)
