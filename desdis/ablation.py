@@ -48,6 +48,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "scenes mixed": {"chunk": 1},
     "oriented patches only": {"upright": 0.0},
     "no average of the weights": {"average": 0.0},
+    "decorrelated output": {"decorrelation": 1.0},
 }
 SHOWN = ("score", "ratio", "retrieval")  # of the scores of every validation set; see desdis.validation
 

@@ -52,10 +52,11 @@ class Describer:
         if grey is None:
             raise ValueError("grey is None: the photograph could not be read")
         magnification = self.magnification if magnification is None else magnification
-        lafs = checked_frames(grey, lafs if len(lafs) else np.empty((0, 2, 3), np.float32))
+        lafs = lafs if len(lafs) else np.empty((0, 2, 3), np.float32)
         if self.device != "cpu" and len(lafs):
             from desdis.runtimes.torch import TorchRuntime
 
+            lafs = checked_frames(grey, lafs)
             if grey.dtype == np.float32:
                 _check_range(grey, "grey")
             assert isinstance(self.runtime, TorchRuntime)

@@ -58,11 +58,12 @@ def checked_frames(grey: np.ndarray, lafs: np.ndarray) -> np.ndarray:
     """lafs as float32; raises ValueError for a photograph or frames that `extract_patches` does not take."""
     if grey.ndim != 2 or grey.dtype not in (np.uint8, np.float32) or not 0 < max(grey.shape) < 32767 or not grey.size:
         raise ValueError(f"grey must be (H, W) uint8 or float32 below 32767 a side, not {grey.shape} {grey.dtype}")
+    lafs = np.asarray(lafs, np.float32)
     if lafs.ndim != 3 or lafs.shape[1:] != (2, 3):
         raise ValueError(f"frames must be (N, 2, 3), not {lafs.shape}")
     if not np.isfinite(lafs).all():
         raise ValueError("frames with coordinates that are not finite")
-    return np.asarray(lafs, np.float32)
+    return lafs
 
 
 def extract_patches(grey: np.ndarray, lafs: np.ndarray, magnification: float, size: int = 32) -> np.ndarray:

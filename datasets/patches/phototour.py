@@ -138,8 +138,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("source", type=Path, help="folder to read")
     parser.add_argument("target", type=Path, help="folder to write; it must be new or empty")
     options = parser.parse_args(arguments)
-    if options.target.exists() and any(options.target.iterdir()):
-        raise UserError(f"{options.target} is not empty; give another folder")
+    if options.target.exists() and not (options.target.is_dir() and not any(options.target.iterdir())):
+        raise UserError(f"{options.target} is there and no empty folder; give another")
     (import_set if options.what == "import" else export_set)(options.source, options.target)
     print(options.target)
     return 0

@@ -43,6 +43,7 @@ def test_describe_is_cutting_and_describing(describer):
     assert descriptors.shape == (30, 128)
     assert describer.describe(picture(), lafs[:0]).shape == (0, 128)
     assert describer.describe(picture(), np.float32([])).shape == (0, 128)
+    np.testing.assert_array_equal(describer.describe(picture(), lafs.tolist(), magnification=5.0), descriptors)
     with pytest.raises(ValueError, match="grey is None: the photograph could not be read"):
         describer.describe(None, lafs)
 

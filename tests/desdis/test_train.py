@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import torch
 
-from desdis.augment import Augmentation, augment, plain, resample
+from desdis.augment import plain
 from desdis.checkpoints import load_network, save_network
 from desdis.errors import UserError
 from desdis.patchsets import batches, cut_pairs, draw_pairs, draw_upright, read_patch_set, turned_apart
-from desdis.recipe import Recipe, read_recipe
+from desdis.recipe import Recipe
 from desdis.runs import copied, on_device, open_sets
 from desdis.train import desdis_loss, main, train
 from desdis.validation import validate
@@ -317,63 +317,6 @@ def test_several_validation_sets_share_the_score(tmp_path):
         (folder / "manifest.json").write_text(json.dumps({**manifest, "images": [{"sha256": "ab" * 32}]}))
     with pytest.raises(UserError, match=r"planes and .*train share abab"):
         open_sets(recipe)
-
-
-def test_augmentation_turns_pairs_together():
-    raw = torch.arange(64 * 64).reshape(1, 64, 64).remainder(251).to(torch.uint8).repeat(16, 1, 1)
-    turned, frames = augment(raw, Augmentation(), 1.25, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(turned, resample(raw[:, None].float(), frames))
-    assert turned.shape == (16, 1, 32, 32)
-    torch.testing.assert_close(turned[:8], turned[8:])
-    clean = plain(raw[:1], 1.25)[0, 0]
-    eight = [t for k in range(4) for t in (clean.rot90(k), clean.rot90(k).flip(1))]
-    for patch in turned[:8, 0]:
-        assert min((patch - each).abs().max().item() for each in eight) < 1e-2
-    assert len({tuple(p[0, :4].round().tolist()) for p in turned[:8, 0]}) > 2
-
-
-@pytest.mark.parametrize("key", ["rotation", "scale", "shift", "gamma", "gain", "blur", "noise", "occlusion"])
-def test_each_augmentation_acts_alone_and_is_repeatable(key):
-    raw = torch.randint(0, 256, (8, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    options = Augmentation(turns=0, **{key: 0.5 if key != "noise" else 10.0})
-    once, twice = (augment(raw, options, 1.25, torch.Generator().manual_seed(1))[0] for _ in range(2))
-    assert torch.equal(once, twice) and once.min() >= 0 and once.max() <= 255
-    assert (once - plain(raw, 1.25)).abs().max() > 0.5
-
-
-def test_recipe_files_and_their_mistakes(tmp_path):
-    file = tmp_path / "some.yaml"
-    file.write_text(
-        "# a comment\nstudent: desdis-16  # another\nbatch: 64\t# one more\nfour_ways: true\nteacher: ''\nstart: a#b\n"
-    )
-    recipe = read_recipe(file, [])
-    assert (recipe.student, recipe.batch, recipe.four_ways, recipe.teacher) == ("desdis-16", 64, True, "")
-    assert recipe.start == "a#b" and read_recipe(file, ["batch=128"]).batch == 128
-    for words, message in [
-        (["bach=3"], "no option 'bach'; did you mean batch\\?"),
-        (["zzz=3"], "no option 'zzz'; there are turns, "),
-        (["turns=2"], "must lie in 0"),
-        (["batch"], "not KEY=VALUE"),
-        (["batch=many"], "must be of type int"),
-        (["batch=1"], "must lie in 2"),
-        (["learning_rate=nan"], "must lie in 0 .. any finite number"),
-        (["regulariser=inf"], "must lie in 0 .. any finite number"),
-        (["turns=nan"], "must lie in 0 .. 1"),
-        (["measure=angle"], "one of distance, squared, cosine"),
-    ]:
-        with pytest.raises(UserError, match=message):
-            read_recipe(file, words)
-    file.write_text("student desdis-16\n")
-    with pytest.raises(UserError, match="line 1"):
-        read_recipe(file, [])
-    file.write_bytes(b"student: \xff\xfe\n")
-    with pytest.raises(UserError, match="not UTF-8"):
-        read_recipe(file, [])
-
-
-@pytest.mark.parametrize("file", sorted((ROOT / "configs/train").glob("*.yaml")), ids=lambda file: file.stem)
-def test_every_recipe_in_configs_reads(file):
-    assert read_recipe(file, []).student
 
 
 def test_broken_sets_say_what_is_wrong(tmp_path, capsys):

@@ -82,7 +82,8 @@ def test_the_command_goes_both_ways(brown, tmp_path, capsys):
     assert main(["export", str(tmp_path / "set"), str(tmp_path / "again")]) == 0
     assert len(read_points(tmp_path / "again")) == len(read_patch_set(tmp_path / "set").point_ids)
     assert main(["import", str(folder), str(tmp_path / "set")]) == 2
-    assert "set is not empty" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "set"), str(folder / "info.txt")]) == 2
+    assert capsys.readouterr().err.count("is there and no empty folder") == 2
 
 
 def test_errors(brown, tmp_path):
