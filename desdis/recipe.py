@@ -63,8 +63,11 @@ class Recipe(Augmentation):
     upright: float = option(0.0, "share of pairs taken from the upright patches", 0, 1)
     false_reach: float = option(1.0, "points nearer than this many patch half-widths are no negatives; 0: off", 0)
     # the optimiser
-    steps: int = option(10000, "length of the training and of its cosine schedule", 1)
+    steps: int = option(10000, "length of the training and of its schedule", 1)
     learning_rate: float = option(2e-3, "AdamW's, at its highest", 0)
+    schedule: str = option(
+        "cosine", "how the learning rate falls to 0, or does not", among=("cosine", "linear", "constant")
+    )
     warmup: int = option(200, "steps over which the learning rate rises", 0)
     weight_decay: float = option(1e-4, "AdamW's", 0)
     average: float = option(0.999, "decay of the running average of the weights, which is what is kept; 0: none", 0, 1)

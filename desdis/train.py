@@ -40,7 +40,7 @@ def train(recipe: Recipe) -> Path:
     data, held_out = open_sets(recipe)
     sets = contents(data, held_out)
     patches_here = on_device(data, device)
-    student = new_student(recipe).to(device)
+    student = new_student(recipe).to(device, memory_format=torch.channels_last)  # wide networks: a fifth faster so
     average = copy.deepcopy(student).eval()
     optimiser = torch.optim.AdamW(student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     state = resume(recipe, output, sets, student, average, optimiser, device)
@@ -192,9 +192,11 @@ def require_finite(what: str, numbers: Iterable[torch.Tensor], step: int, output
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Rises over `warmup` steps, then half a cosine to 0 at the end."""
+    """Rises over `warmup` steps and falls, by half a cosine or a line, to 0 at the end; or stays."""
     rise = min(1.0, (step + 1) / max(1, recipe.warmup))
-    return recipe.learning_rate * rise * 0.5 * (1 + float(np.cos(np.pi * step / recipe.steps)))
+    done = step / recipe.steps
+    left = {"cosine": 0.5 * (1 + float(np.cos(np.pi * done))), "linear": 1 - done, "constant": 1.0}[recipe.schedule]
+    return recipe.learning_rate * rise * left
 
 
 @torch.no_grad()
