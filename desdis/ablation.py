@@ -49,6 +49,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "oriented patches only": {"upright": 0.0},
     "no average of the weights": {"average": 0.0},
     "decorrelated output": {"decorrelation": 1.0},
+    "linear schedule": {"schedule": "linear"},
+    "constant learning rate": {"schedule": "constant"},
 }
 SHOWN = ("score", "ratio", "retrieval")  # of the scores of every validation set; see desdis.validation
 
@@ -92,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each variant (3)")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME", help="variants")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="options as of desdis.train")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     base = read_recipe(options.config, options.words)
     held_out = named_sets(base.validation)
     if not held_out:

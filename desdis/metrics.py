@@ -1,6 +1,7 @@
-"""How good descriptors are: FPR95 in its two published forms, average precision, matching and retrieval. numpy only.
+"""How good descriptors are: FPR95 in its two published forms, average precision, matching and retrieval, and how
+many of their dimensions are in use. numpy only.
 
-Distances: smaller is more alike. All functions take and give plain arrays and floats in 0..1.
+Distances: smaller is more alike. All functions take plain arrays; scores lie in 0..1.
 """
 
 import numpy as np
@@ -80,3 +81,11 @@ def retrieval_one(distances: np.ndarray) -> float:
     count against it, and so does NaN: descriptors that are all the same retrieve nothing."""
     own = distances.diagonal()[:, None]
     return float((1 / (~(distances > own)).sum(axis=1)).mean())
+
+
+def dimensions_used(descriptors: np.ndarray) -> float:
+    """(N, D) descriptors: the participation ratio of their covariance's eigenvalues, (sum)² / sum of squares: D where all
+    directions vary alike and independently, 1 where all lie on a line, 0 where all are the same."""
+    covariance = np.atleast_2d(np.cov(np.asarray(descriptors, np.float64), rowvar=False, bias=True))
+    power = float((covariance**2).sum())  # the eigenvalues' squares, as their sum is the trace
+    return float(np.trace(covariance) ** 2 / power) if power > 0 else 0.0

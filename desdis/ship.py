@@ -93,7 +93,7 @@ def ship(
     network, info = load_network(file)
     if "recipe" not in info.metadata:
         raise UserError(f"{file} was not written by desdis.train: its making is unknown, so it cannot be shipped")
-    if name.startswith("desdis-") and name != info.architecture:
+    if name.startswith("desdis-") and info.architecture not in (name, name.removeprefix("desdis-")):
         raise UserError(f"{file} is a {info.architecture}: {name} would be another; give it a name of its own")
     if Path(name).name != name:
         raise UserError(f"{name} is no name but a path; the folder goes into --folder")

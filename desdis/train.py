@@ -231,7 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="recipe: lines of `key: value`")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="single options, stronger than the file's")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     recipe = read_recipe(options.config, options.words)
     best = train(recipe)
     if Ranks(recipe.device).first:

@@ -68,7 +68,8 @@ def set_names(folders: Sequence[Path]) -> list[str]:
 
 def validate_set(network: nn.Module, data: PatchSet, device: torch.device) -> dict[str, float]:
     """Scores by orientation: `fpr95` over the set's fixed pairs; over scenes the mean of `matching` (average precision
-    of nearest neighbours ordered by distance), `ratio` (by the ratio of distances) and `retrieval` (mean 1 / rank).
+    of nearest neighbours ordered by distance), `ratio` (by the ratio of distances) and `retrieval` (mean 1 / rank); and
+    `dimensions`, how many of the descriptor's are in use.
 
     Each point gives the pair of its rows with the largest view angle; the pool is the scene's other points. `score`,
     by which the best weights are chosen, is the mean of ratio and retrieval over the orientations. Raises UserError for
@@ -78,6 +79,7 @@ def validate_set(network: nn.Module, data: PatchSet, device: torch.device) -> di
     for orientation, (chosen, tested) in pairs_to_score(data).items():
         rows, places = np.unique(np.concatenate([chosen.ravel(), tested[:, :2].ravel()]), return_inverse=True)
         described = describe(network, data.patches[orientation], data.margin, device, rows)[places.reshape(-1)]
+        scores[f"dimensions_{orientation}"] = metrics.dimensions_used(described)
         of_chosen, of_tested = np.split(described, [chosen.size])
         of_tested = of_tested.reshape(len(tested), 2, -1)
         distances = np.linalg.norm(of_tested[:, 0] - of_tested[:, 1], axis=1)

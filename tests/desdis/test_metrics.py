@@ -50,3 +50,13 @@ def test_retrieval():
     ranks = np.array([[0.1, 0.5, 0.9], [0.6, 0.4, 0.3], [0.1, 0.3, 0.2]])
     assert metrics.retrieval_one(ranks) == pytest.approx((1 + 1 / 2 + 1 / 2) / 3)
     assert metrics.retrieval_one(np.zeros((4, 4))) == metrics.retrieval_one(np.full((4, 4), np.nan)) == 1 / 4
+
+
+def test_dimensions_used():
+    axes = np.concatenate([np.eye(8), -np.eye(8)])
+    assert metrics.dimensions_used(axes) == pytest.approx(8)
+    assert metrics.dimensions_used(axes * [1, 1, 1, 1, 0, 0, 0, 0] + 3) == pytest.approx(4)
+    assert metrics.dimensions_used(np.array([[0, 0], [2, 1], [1, 0], [1, 1.0]]) * [1, 0]) == pytest.approx(1)
+    assert metrics.dimensions_used(np.ones((5, 3))) == 0
+    # variances 3 and 1: (3 + 1)² / (9 + 1)
+    assert metrics.dimensions_used(np.array([[3**0.5, 1], [-(3**0.5), 1], [3**0.5, -1], [-(3**0.5), -1]])) == pytest.approx(1.6)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from desdis.errors import UserError
-from desdis.recipe import read_recipe
+from desdis.recipe import Recipe, read_recipe
+from desdis.train import learning_rate, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,3 +44,21 @@ def test_recipe_files_and_their_mistakes(tmp_path):
 @pytest.mark.parametrize("file", sorted((ROOT / "configs/train").glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_recipe_in_configs_reads(file):
     assert read_recipe(file, []).student
+
+
+@pytest.mark.parametrize(
+    ("schedule", "middle", "last"), [("cosine", 0.5, 0.0015), ("linear", 0.5, 0.025), ("constant", 1, 1)]
+)
+def test_the_learning_rate_rises_and_falls_as_asked(schedule, middle, last):
+    recipe = Recipe(steps=40, warmup=4, learning_rate=2.0, schedule=schedule)
+    at = [learning_rate(recipe, step) for step in range(40)]
+    assert at[0] == pytest.approx(2 / 4) and at[1] < at[2] < at[3]
+    assert at[20] == pytest.approx(2 * middle) and at[39] == pytest.approx(2 * last, rel=0.05)
+    assert all(a >= b for a, b in zip(at[3:], at[4:], strict=False))
+
+
+def test_options_and_words_may_be_mixed(tmp_path, capsys):
+    file = tmp_path / "some.yaml"
+    file.write_text("student: desdis-4\n")
+    assert main(["batch=64", "--config", str(file), f"patches={tmp_path / 'none'}"]) == 2
+    assert "none" in capsys.readouterr().err  # it got as far as the missing set
