@@ -163,7 +163,10 @@ def trainings(info: NetworkInfo) -> list[Training]:
             if "recipe" not in first.metadata:
                 raise UserError(f"{recipe['start']}, where the training started, is of unknown making; not shipped")
             before = trainings(first)
-        recipe["start"] = f"RUN{len(before)}/best.safetensors"
+        shown = {recipe["start"]: f"RUN{len(before)}/best.safetensors"}  # which may teach too: an equal-weight student
+        recipe["start"] = shown[recipe["start"]]
+        recipe["teacher"] = "+".join(shown.get(name.strip(), name.strip()) for name in recipe["teacher"].split("+"))
+        teachers = {shown.get(name, name): sha256 for name, sha256 in teachers.items()}
     trimmed = {key: value for key, value in recipe.items() if key not in PLACES}
     return [*before, Training(trimmed, int(info.metadata["step"]), teachers, json.loads(info.metadata["scenes"]))]
 

@@ -69,6 +69,17 @@ def test_the_card_of_weights_that_went_on_from_others_tells_all_trainings(words,
     assert "margin=2.0" in made[2] and str(tmp_path) not in card
 
 
+def test_the_card_of_an_equal_weight_student_names_no_private_file(words, tmp_path):
+    held_out = [read_patch_set(Path(words[-1].removeprefix("validation=")))]
+    first = tmp_path / "1/best.safetensors"
+    assert main([*words, f"output={first.parent}"]) == 0
+    assert main([*words[1:], f"output={tmp_path / '2'}", f"start={first}", f"teacher={first}"]) == 0
+    card = ship(tmp_path / "2/best.safetensors", "desdis-4", held_out, tmp_path).with_suffix(".md").read_text()
+    assert f"| teacher | none; then RUN1/best.safetensors (sha256 {file_sha256(first)}) |" in card
+    assert " start=RUN1/best.safetensors " in card and " teacher=RUN1/best.safetensors " in card
+    assert str(tmp_path) not in card
+
+
 def test_weights_of_unknown_making_are_not_shipped(words, tmp_path):
     save_network(build("desdis-4"), tmp_path / "foreign.safetensors", {})
     with pytest.raises(UserError, match=r"foreign\.safetensors was not written by desdis\.train"):
@@ -106,8 +117,9 @@ def test_what_would_mislead_is_not_shipped(words, tmp_path):
         ship(trained, "small", [read_patch_set(Path(train))], tmp_path)
     with pytest.raises(UserError, match="is no name but a path"):
         ship(trained, "../small", [read_patch_set(Path(other))], tmp_path)
-    with pytest.raises(UserError, match="is a desdis-4: desdis-32 would be another"):
-        ship(trained, "desdis-32", [read_patch_set(Path(other))], tmp_path)
+    for name in ("desdis-32", "desdis-hardnet"):
+        with pytest.raises(UserError, match=f"is a desdis-4: {name} would be another"):
+            ship(trained, name, [read_patch_set(Path(other))], tmp_path)
     ship(trained, "small", [read_patch_set(Path(other))], tmp_path)
     with pytest.raises(UserError, match=r"small\.safetensors is there already; .*--overwrite"):
         ship(trained, "small", [read_patch_set(Path(other))], tmp_path)
