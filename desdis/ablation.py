@@ -50,7 +50,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "no average of the weights": {"average": 0.0},
     "decorrelated output": {"decorrelation": 1.0},
     "linear schedule": {"schedule": "linear"},
-    "constant learning rate": {"schedule": "constant"},
+    "constant learning rate": {"steady": 1.0},
 }
 SHOWN = ("score", "ratio", "retrieval")  # of the scores of every validation set; see desdis.validation
 

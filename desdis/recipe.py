@@ -65,9 +65,8 @@ class Recipe(Augmentation):
     # the optimiser
     steps: int = option(10000, "length of the training and of its schedule", 1)
     learning_rate: float = option(2e-3, "AdamW's, at its highest", 0)
-    schedule: str = option(
-        "cosine", "how the learning rate falls to 0, or does not", among=("cosine", "linear", "constant")
-    )
+    steady: float = option(0.0, "share of the training before the learning rate begins to fall; 1: it never does", 0, 1)
+    schedule: str = option("cosine", "how it falls to 0 at the end", among=("cosine", "linear"))
     warmup: int = option(200, "steps over which the learning rate rises", 0)
     weight_decay: float = option(1e-4, "AdamW's", 0)
     average: float = option(0.999, "decay of the running average of the weights, which is what is kept; 0: none", 0, 1)

@@ -192,10 +192,11 @@ def require_finite(what: str, numbers: Iterable[torch.Tensor], step: int, output
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Rises over `warmup` steps and falls, by half a cosine or a line, to 0 at the end; or stays."""
+    """Rises over `warmup` steps, stays for the `steady` share of the training, then falls to 0 at its end by half a
+    cosine or a line."""
     rise = min(1.0, (step + 1) / max(1, recipe.warmup))
-    done = step / recipe.steps
-    left = {"cosine": 0.5 * (1 + float(np.cos(np.pi * done))), "linear": 1 - done, "constant": 1.0}[recipe.schedule]
+    fallen = max(0.0, step / recipe.steps - recipe.steady) / max(1 - recipe.steady, 1e-9)
+    left = 1 - fallen if recipe.schedule == "linear" else 0.5 * (1 + float(np.cos(np.pi * fallen)))
     return recipe.learning_rate * rise * left
 
 

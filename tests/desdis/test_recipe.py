@@ -47,10 +47,11 @@ def test_every_recipe_in_configs_reads(file):
 
 
 @pytest.mark.parametrize(
-    ("schedule", "middle", "last"), [("cosine", 0.5, 0.0015), ("linear", 0.5, 0.025), ("constant", 1, 1)]
+    ("schedule", "steady", "middle", "last"),
+    [("cosine", 0, 0.5, 0.0015), ("linear", 0, 0.5, 0.025), ("cosine", 1, 1, 1), ("linear", 0.5, 1, 0.05)],
 )
-def test_the_learning_rate_rises_and_falls_as_asked(schedule, middle, last):
-    recipe = Recipe(steps=40, warmup=4, learning_rate=2.0, schedule=schedule)
+def test_the_learning_rate_rises_and_falls_as_asked(schedule, steady, middle, last):
+    recipe = Recipe(steps=40, warmup=4, learning_rate=2.0, schedule=schedule, steady=steady)
     at = [learning_rate(recipe, step) for step in range(40)]
     assert at[0] == pytest.approx(2 / 4) and at[1] < at[2] < at[3]
     assert at[20] == pytest.approx(2 * middle) and at[39] == pytest.approx(2 * last, rel=0.05)
