@@ -1,7 +1,7 @@
 """What the teacher is worth: the same small training with one thing changed at a time, several seeds, mean and spread.
 
     python -m desdis.ablation --config configs/train/ablation.yaml patches=SET validation=SET output=runs/ablation
-        [--seeds 3] [--only NAME ...] [KEY=VALUE ...]
+        [KEY=VALUE ...] [--seeds 3] [--only NAME ...]
 
 Every run has its own folder under `output`; runs that are done are read, a killed one goes on. Prints and writes
 table.md: final validation scores of the averaged weights (the last ones, not the best: nothing is picked).
@@ -89,7 +89,10 @@ def table(results: dict[str, list[dict[str, float]]]) -> str:
 @command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m desdis.ablation", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m desdis.ablation", description=(__doc__ or "").split("\n")[0],
+        usage="%(prog)s [-h] [--config FILE] [KEY=VALUE ...] [--seeds SEEDS] [--only NAME ...]",
+    )  # fmt: skip
     parser.add_argument("--config", type=Path, metavar="FILE", help="recipe that every variant starts from")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each variant (3)")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME", help="variants")

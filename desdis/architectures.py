@@ -124,8 +124,7 @@ class ThresholdedLinear(nn.Module):
         self.tau = nn.Parameter(torch.full((1, channels, 1, 1), -1.0))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        tau = self.tau.to(x.dtype)
-        return F.relu(x - tau) + tau  # the maximum's own gradient is three times as slow
+        return torch.clamp(x, min=self.tau.to(x.dtype))  # the gradient of torch.maximum is nearly twice as slow
 
 
 class HyNet(nn.Module):

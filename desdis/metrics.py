@@ -84,8 +84,14 @@ def retrieval_one(distances: np.ndarray) -> float:
 
 
 def dimensions_used(descriptors: np.ndarray) -> float:
-    """(N, D) descriptors: the participation ratio of their covariance's eigenvalues, (sum)² / sum of squares: D where all
-    directions vary alike and independently, 1 where all lie on a line, 0 where all are the same."""
-    covariance = np.atleast_2d(np.cov(np.asarray(descriptors, np.float64), rowvar=False, bias=True))
-    power = float((covariance**2).sum())  # the eigenvalues' squares, as their sum is the trace
-    return float(np.trace(covariance) ** 2 / power) if power > 0 else 0.0
+    """(N, D) descriptors: the participation ratio of their covariance's eigenvalues, (sum)² / sum of squares.
+
+    D where all directions vary alike and independently, 1 where all lie on a line; 0 where all are the same, or one is
+    not finite.
+    """
+    descriptors = np.asarray(descriptors, np.float64)
+    covariance = np.atleast_2d(np.cov(descriptors, rowvar=False, bias=True))
+    variance = np.trace(covariance)  # the sum of the eigenvalues, as the sum of the entries' squares is that of theirs
+    if not variance > 1e-12 * np.mean(descriptors**2):
+        return 0.0
+    return float(variance**2 / (covariance**2).sum())

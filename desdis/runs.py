@@ -112,7 +112,8 @@ def resume(
         now = dataclasses.asdict(recipe)
         try:
             state = torch.load(path, map_location=device, weights_only=True)
-            other = [key for key, value in now.items() if key not in MAY_CHANGE and state["recipe"].get(key, getattr(Recipe, key)) != value]
+            then = dataclasses.asdict(Recipe()) | state["recipe"]  # a new option's default means: as it was before
+            other = [key for key, value in now.items() if key not in MAY_CHANGE and then[key] != value]
             before = state.get("sets", sets)  # earlier versions did not keep them
             other += [key for key, value in sets.items() if before[key] != value]
             if not other:

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from desdis.checkpoints import OFFICIAL, WEIGHTS, NetworkInfo, file_sha256, load_network, save_network
+from desdis.architectures import BODIES
+from desdis.checkpoints import OFFICIAL, WEIGHTS, NetworkInfo, available, file_sha256, load_network, save_network
 from desdis.describer import load
 from desdis.errors import UserError, command
 from desdis.patchsets import PatchSet, read_patch_set
@@ -93,7 +94,8 @@ def ship(
     network, info = load_network(file)
     if "recipe" not in info.metadata:
         raise UserError(f"{file} was not written by desdis.train: its making is unknown, so it cannot be shipped")
-    if name.startswith("desdis-") and info.architecture not in (name, name.removeprefix("desdis-")):
+    promised = name.removeprefix("desdis-") if name.removeprefix("desdis-") in BODIES else name
+    if (promised in BODIES or name.startswith("desdis-")) and promised != info.architecture:
         raise UserError(f"{file} is a {info.architecture}: {name} would be another; give it a name of its own")
     if Path(name).name != name:
         raise UserError(f"{name} is no name but a path; the folder goes into --folder")
@@ -108,7 +110,10 @@ def ship(
             raise UserError(f"{data.folder} holds {seen[0]}, which these weights were trained on; give another set")
     authors = load_network(f"official/{info.architecture}")[0] if info.architecture in OFFICIAL else None
     scores = {"trained, float32": scored(network, held_out)}
-    metadata = {**info.metadata, "recipe": json.dumps(last.recipe), "earlier": json.dumps(earlier)}
+    metadata = {
+        **info.metadata, "recipe": json.dumps(last.recipe), "teacher": json.dumps(last.teachers),
+        "earlier": json.dumps(earlier),
+    }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:  # no weights without their card, whatever happens
         made = Path(scratch) / target.name
@@ -148,6 +153,7 @@ def ship(
 def scored(network: nn.Module, held_out: Sequence[PatchSet]) -> dict[str, float]:
     """As `validate`, and with the set's name also where there is but one."""
     scores = validate(network, held_out, torch.device("cpu"))
+    scores = {key: value for key, value in scores.items() if "dimensions" not in key}  # no score: nothing asks for it
     if len(held_out) > 1:
         return scores
     return {**{f"{held_out[0].folder.name}.{key}": value for key, value in scores.items()}, "score": scores["score"]}
@@ -157,16 +163,23 @@ def trainings(info: NetworkInfo) -> list[Training]:
     """The trainings behind weights, first to last."""
     recipe, teachers = json.loads(info.metadata["recipe"]), json.loads(info.metadata["teacher"])
     before = [Training(*stage) for stage in json.loads(info.metadata.get("earlier", "[]"))]
-    if recipe["start"]:
+    start = recipe["start"]
+    if start:
         if not before:
-            _, first = load_network(recipe["start"])
+            _, first = load_network(start)
             if "recipe" not in first.metadata:
-                raise UserError(f"{recipe['start']}, where the training started, is of unknown making; not shipped")
+                raise UserError(f"{start}, where the training started, is of unknown making; not shipped")
             before = trainings(first)
-        shown = {recipe["start"]: f"RUN{len(before)}/best.safetensors"}  # which may teach too: an equal-weight student
-        recipe["start"] = shown[recipe["start"]]
-        recipe["teacher"] = "+".join(shown.get(name.strip(), name.strip()) for name in recipe["teacher"].split("+"))
-        teachers = {shown.get(name, name): sha256 for name, sha256 in teachers.items()}
+        recipe["start"] = f"RUN{len(before)}/best.safetensors"
+
+    def shown(name: str) -> str:
+        name = name.strip()
+        if start and Path(name).resolve() == Path(start).resolve():  # an equal-weight student of what it began as
+            return recipe["start"]
+        return name if name in available() else Path(name).name
+
+    recipe["teacher"] = "+".join(map(shown, recipe["teacher"].split("+")))
+    teachers = {shown(name): sha256 for name, sha256 in teachers.items()}
     trimmed = {key: value for key, value in recipe.items() if key not in PLACES}
     return [*before, Training(trimmed, int(info.metadata["step"]), teachers, json.loads(info.metadata["scenes"]))]
 

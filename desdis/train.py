@@ -192,8 +192,8 @@ def require_finite(what: str, numbers: Iterable[torch.Tensor], step: int, output
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Rises over `warmup` steps, stays for the `steady` share of the training, then falls to 0 at its end by half a
-    cosine or a line."""
+    """Rises over `warmup` steps; after the share `steady` of all steps it falls, by half a cosine or a line, to 0 at
+    the end (where the warmup is longer, it falls while it rises)."""
     rise = min(1.0, (step + 1) / max(1, recipe.warmup))
     fallen = max(0.0, step / recipe.steps - recipe.steady) / max(1 - recipe.steady, 1e-9)
     left = 1 - fallen if recipe.schedule == "linear" else 0.5 * (1 + float(np.cos(np.pi * fallen)))

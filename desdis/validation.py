@@ -69,7 +69,7 @@ def set_names(folders: Sequence[Path]) -> list[str]:
 def validate_set(network: nn.Module, data: PatchSet, device: torch.device) -> dict[str, float]:
     """Scores by orientation: `fpr95` over the set's fixed pairs; over scenes the mean of `matching` (average precision
     of nearest neighbours ordered by distance), `ratio` (by the ratio of distances) and `retrieval` (mean 1 / rank); and
-    `dimensions`, how many of the descriptor's are in use.
+    `dimensions`, how many of the descriptor's dimensions are in use.
 
     Each point gives the pair of its rows with the largest view angle; the pool is the scene's other points. `score`,
     by which the best weights are chosen, is the mean of ratio and retrieval over the orientations. Raises UserError for

@@ -19,7 +19,7 @@ from typing import Any
 
 from desdis.errors import UserError, command
 from pipeline.protocols.cells import Cell, run_cell
-from pipeline.protocols.recipe import Benchmark, load_benchmark, missing_files
+from pipeline.protocols.recipe import Benchmark, Scene, load_benchmark, missing_files
 from pipeline.protocols.tables import markdown, results
 from pipeline.workspace import write_atomically
 
@@ -43,11 +43,11 @@ def run_benchmark(
 ) -> dict[str, Any]:
     """Run the cells of these scenes and methods that have no result yet; returns (and writes) the results of all.
 
-    Methods whose weights and scenes whose photographs are missing are left out by name. With `retry`, failed cells run
-    again.
+    Methods whose weights and scenes whose photographs, reference or cameras are missing are left out by name. With
+    `retry`, failed cells run again.
     """
     absent = {m.name: missing for m in benchmark.methods if (missing := missing_files(m.recipe))}
-    nowhere = {scene.name: [scene.images] for scene in benchmark.scenes if not Path(scene.images).is_dir()}
+    nowhere = {scene.name: missing for scene in benchmark.scenes if (missing := _missing(scene))}
     left_out = [
         {"what": what, "name": name, "reason": f"there is no {', '.join(missing)}"}
         for what, items in (("method", absent), ("scene", nowhere))
@@ -124,6 +124,12 @@ def _ending(exitcode: int | None) -> str:
     if exitcode is not None and exitcode < 0:
         return f"the process was ended by {signal.Signals(-exitcode).name}"
     return f"the process ended with status {exitcode}"
+
+
+def _missing(scene: Scene) -> list[str]:
+    """What a scene names and what is not there."""
+    found = [] if Path(scene.images).is_dir() else [scene.images]
+    return found + [path for path in (scene.reference, scene.cameras) if path and not Path(path).exists()]
 
 
 def _say(cell: Cell) -> None:

@@ -77,3 +77,22 @@ def test_torch_compile_gives_the_same():
     compiled = torch.compile(network, backend="eager", fullgraph=True)
     with torch.no_grad():
         torch.testing.assert_close(compiled(PATCHES), network(PATCHES))
+
+
+@pytest.mark.parametrize("name", ["desdis-8", "hardnet", "sosnet", "hynet"])
+def test_bfloat16_and_channels_last_learn_the_same(name):
+    """As training has them on a CPU: descriptors and gradients near those of float32."""
+    torch.manual_seed(0)
+    network = build(name).train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    gradients = []
+    for rounded in (False, True):
+        network.zero_grad()
+        network.to(memory_format=torch.channels_last if rounded else torch.contiguous_format)
+        with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
+            described = network(PATCHES)
+        (described.float() * torch.linspace(-1, 1, 128)).sum().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
+    assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.9

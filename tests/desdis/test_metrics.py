@@ -57,6 +57,6 @@ def test_dimensions_used():
     assert metrics.dimensions_used(axes) == pytest.approx(8)
     assert metrics.dimensions_used(axes * [1, 1, 1, 1, 0, 0, 0, 0] + 3) == pytest.approx(4)
     assert metrics.dimensions_used(np.array([[0, 0], [2, 1], [1, 0], [1, 1.0]]) * [1, 0]) == pytest.approx(1)
-    assert metrics.dimensions_used(np.ones((5, 3))) == 0
-    # variances 3 and 1: (3 + 1)² / (9 + 1)
-    assert metrics.dimensions_used(np.array([[3**0.5, 1], [-(3**0.5), 1], [3**0.5, -1], [-(3**0.5), -1]])) == pytest.approx(1.6)
+    assert metrics.dimensions_used(np.full((7, 3), 0.1)) == metrics.dimensions_used(np.full((7, 3), np.nan)) == 0
+    variances_3_and_1 = np.array([[1, 1], [-1, 1], [1, -1], [-1, -1]]) * [3**0.5, 1]
+    assert metrics.dimensions_used(variances_3_and_1) == pytest.approx((3 + 1) ** 2 / (9 + 1))

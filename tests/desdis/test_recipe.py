@@ -1,5 +1,6 @@
 """Recipes: files, single options, and their mistakes."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_the_learning_rate_rises_and_falls_as_asked(schedule, steady, middle, la
     at = [learning_rate(recipe, step) for step in range(40)]
     assert at[0] == pytest.approx(2 / 4) and at[1] < at[2] < at[3]
     assert at[20] == pytest.approx(2 * middle) and at[39] == pytest.approx(2 * last, rel=0.05)
-    assert all(a >= b for a, b in zip(at[3:], at[4:], strict=False))
+    assert all(before >= after for before, after in pairwise(at[3:]))
 
 
 def test_options_and_words_may_be_mixed(tmp_path, capsys):

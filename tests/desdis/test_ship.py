@@ -74,10 +74,25 @@ def test_the_card_of_an_equal_weight_student_names_no_private_file(words, tmp_pa
     first = tmp_path / "1/best.safetensors"
     assert main([*words, f"output={first.parent}"]) == 0
     assert main([*words[1:], f"output={tmp_path / '2'}", f"start={first}", f"teacher={first}"]) == 0
-    card = ship(tmp_path / "2/best.safetensors", "desdis-4", held_out, tmp_path).with_suffix(".md").read_text()
+    shipped = ship(tmp_path / "2/best.safetensors", "desdis-4", held_out, tmp_path)
+    card = shipped.with_suffix(".md").read_text()
+    assert str(tmp_path) not in "".join(load_network(shipped)[1].metadata.values())
     assert f"| teacher | none; then RUN1/best.safetensors (sha256 {file_sha256(first)}) |" in card
     assert " start=RUN1/best.safetensors " in card and " teacher=RUN1/best.safetensors " in card
     assert str(tmp_path) not in card
+
+
+def test_heavy_weights_go_by_their_architecture_or_as_its_student(words, tmp_path):
+    assert (
+        main([*(w for w in words if "student" not in w), "student=hardnet", "steps=1", f"output={tmp_path / 'run'}"])
+        == 0
+    )
+    held_out = [read_patch_set(Path(words[-1].removeprefix("validation=")))]
+    for name in ("hardnet", "desdis-hardnet"):
+        card = ship(tmp_path / "run/best.safetensors", name, held_out, tmp_path).with_suffix(".md").read_text()
+        assert "HardNet's (Mishchuk" in card and "dimensions" not in card
+    with pytest.raises(UserError, match="is a hardnet: desdis-sosnet would be another"):
+        ship(tmp_path / "run/best.safetensors", "desdis-sosnet", held_out, tmp_path)
 
 
 def test_weights_of_unknown_making_are_not_shipped(words, tmp_path):
@@ -117,7 +132,7 @@ def test_what_would_mislead_is_not_shipped(words, tmp_path):
         ship(trained, "small", [read_patch_set(Path(train))], tmp_path)
     with pytest.raises(UserError, match="is no name but a path"):
         ship(trained, "../small", [read_patch_set(Path(other))], tmp_path)
-    for name in ("desdis-32", "desdis-hardnet"):
+    for name in ("desdis-32", "desdis-hardnet", "sosnet"):
         with pytest.raises(UserError, match=f"is a desdis-4: {name} would be another"):
             ship(trained, name, [read_patch_set(Path(other))], tmp_path)
     ship(trained, "small", [read_patch_set(Path(other))], tmp_path)

@@ -253,6 +253,12 @@ def test_resuming_needs_the_same_sets(sets, tmp_path):
     torch.save(state, run / "state.pt")
     train(dataclasses.replace(options, validation="", steps=4))
     assert list(curve(run)) == [1, 2, 3, 4]
+    # nor had they every option: what they did is its default
+    del state["recipe"]["steady"]
+    torch.save(state, run / "state.pt")
+    with pytest.raises(UserError, match="holds a training with another steady;"):
+        train(dataclasses.replace(options, steady=0.5))
+    train(dataclasses.replace(options, steps=4))
 
 
 def test_a_foreign_state_and_a_file_as_output_are_refused(sets, tmp_path):

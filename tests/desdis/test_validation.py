@@ -35,6 +35,7 @@ def test_sets_of_one_name_stay_apart(tmp_path):
     require_scorable(sets)
     scores = validate(LightStudent(8).eval(), sets, CPU)
     assert scores["score"] == pytest.approx((scores["a/set.score"] + scores["b/set.score"]) / 2)
+    assert 1 < scores["a/set.dimensions_oriented"] < 128 and 1 < scores["b/set.dimensions_upright"] < 128
 
 
 def test_names_of_sets():

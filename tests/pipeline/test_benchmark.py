@@ -105,3 +105,14 @@ def test_mistakes_end_with_status_2(scene, tmp_path, capsys):
     path = config(tmp_path / "c.yaml", tmp_path / "nowhere")
     assert main(["--config", str(path), "--output", str(tmp_path / "o")]) == 2
     assert "nothing can be run" in capsys.readouterr().err
+
+
+def test_a_scene_without_its_reference_is_left_out_by_name(scene, tmp_path, capsys):
+    scenes = [{"name": name, "images": f"{scene}/images"} for name in ("here", "judged")]
+    scenes[1]["reference"] = str(tmp_path / "model")
+    path = config(tmp_path / "b.yaml", scene, scenes=scenes, baseline=None)
+    words = ["--config", str(path), "--output", str(tmp_path / "out"), "--methods", "absent"]
+    assert main(words) == 0
+    left_out = json.loads((tmp_path / "out/results.json").read_text())["left_out"]
+    assert {"what": "scene", "name": "judged", "reason": f"there is no {tmp_path / 'model'}"} in left_out
+    assert "judged" in capsys.readouterr().out
