@@ -40,7 +40,8 @@ def train(recipe: Recipe) -> Path:
     data, held_out = open_sets(recipe)
     sets = contents(data, held_out)
     patches_here = on_device(data, device)
-    student = new_student(recipe).to(device, memory_format=torch.channels_last)  # wide networks: a fifth faster so
+    # Channels last: wide networks learn a fifth faster on a CPU.
+    student = new_student(recipe).to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     average = copy.deepcopy(student).eval()
     optimiser = torch.optim.AdamW(student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     state = resume(recipe, output, sets, student, average, optimiser, device)
