@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
         usage="%(prog)s [-h] [--config FILE] [KEY=VALUE ...] [--seeds SEEDS] [--only NAME ...]",
     )  # fmt: skip
     parser.add_argument("--config", type=Path, metavar="FILE", help="recipe that every variant starts from")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each variant (3)")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings of each variant (3)")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME", help="variants")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="options as of desdis.train")
     options = parser.parse_intermixed_args(arguments)
@@ -102,6 +102,8 @@ def main(arguments: list[str] | None = None) -> int:
     held_out = named_sets(base.validation)
     if not held_out:
         raise UserError("nothing to compare by: give validation=SET")
+    if not base.teacher or options.seeds < 1:
+        raise UserError("nothing to compare: give teacher=NAME and --seeds of 1 or more")
     results = {}
     for name in base.teacher.split("+"):
         network, _ = load_network(name.strip())

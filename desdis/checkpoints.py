@@ -105,7 +105,10 @@ def network_of(state: dict[str, torch.Tensor], path: Path) -> nn.Module:
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise UserError(f"{path} looks like {architecture} but its weights do not fit: {error}") from error
+        first = str(error).split("\n")[1:2] or [str(error)]
+        raise UserError(
+            f"{path} looks like {architecture} but its weights do not fit ({first[0].strip()}); give another file"
+        ) from error
     for key, value in state.items():
         if not torch.isfinite(value).all():
             raise UserError(f"{path}: {key} holds numbers that are not finite; the file is damaged or badly trained")

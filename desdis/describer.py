@@ -53,16 +53,16 @@ class Describer:
             raise ValueError("grey is None: the photograph could not be read")
         magnification = self.magnification if magnification is None else magnification
         lafs = lafs if len(lafs) else np.empty((0, 2, 3), np.float32)
+        lafs = checked_frames(grey, lafs)
+        if grey.dtype == np.float32:
+            _check_range(grey, "grey")
         if self.device != "cpu" and len(lafs):
             from desdis.runtimes.torch import TorchRuntime
 
-            lafs = checked_frames(grey, lafs)
-            if grey.dtype == np.float32:
-                _check_range(grey, "grey")
             assert isinstance(self.runtime, TorchRuntime)
             return self.runtime.describe_image(grey, lafs, magnification)
         slices = [lafs[begin : begin + SLICE] for begin in range(0, max(1, len(lafs)), SLICE)]
-        parts = [self.describe_patches(extract_patches(grey, part, magnification, SIZE)) for part in slices]
+        parts = [self.runtime(extract_patches(grey, part, magnification, SIZE)) for part in slices]
         return np.concatenate(parts)
 
     def as_module(self) -> "nn.Module":
@@ -94,7 +94,8 @@ def _check_range(values: np.ndarray, what: str) -> None:
 
 
 def load(name_or_file: str, device: str = "auto", runtime: str = "auto") -> Describer:
-    """Weights by name ("desdis-8", "-16", "-24", "-32", "-48") or a file (ours, or the authors' .pth) as a Describer.
+    """Weights by name ("desdis-8", "-16", "-24", "-32", "-48", "-hardnet", "-sosnet", "official/desdis-32") or a file
+    (ours, or the authors' .pth) as a Describer.
 
     device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1". runtime: "auto" (the fastest there is), or one of
     `desdis.runtimes.NAMES`; "torch", "compiled" and "onnx" are exact on a CPU, "bf16" and "int8" round. The describer's
@@ -109,8 +110,11 @@ def load(name_or_file: str, device: str = "auto", runtime: str = "auto") -> Desc
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"device {device}: torch sees no GPU; use device cpu or auto")
-    elif not device.startswith(("cpu", "cuda")):
-        raise UserError(f"device {device}: there is cpu, cuda, cuda:1 and so on, and auto")
+    try:
+        if torch.device(device).type not in ("cpu", "cuda"):
+            raise RuntimeError("another kind")
+    except RuntimeError as error:
+        raise UserError(f"device {device}: there is cpu, cuda, cuda:1 and so on, and auto") from error
     network, info = load_network(name_or_file)
     trained = json.loads(info.metadata.get("patches", "{}")).get("magnification") or 1
     # 1 is said by sets whose frames have no size, PhotoTour's

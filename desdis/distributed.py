@@ -2,6 +2,7 @@
 
 import os
 import re
+from typing import Any
 
 import torch
 from torch import distributed, nn
@@ -42,6 +43,14 @@ class Ranks:
                 parts[self.rank] = descriptors
             descriptors = torch.cat(parts)
         return descriptors.unflatten(0, (-1, 2, pairs)).transpose(0, 1).flatten(1, 2)
+
+    def from_first(self, value: Any) -> Any:
+        """The first rank's value, on every rank: what it read from its disk, which the others may not share."""
+        if self.count == 1:
+            return value
+        box = [value]
+        distributed.broadcast_object_list(box, device=self.device)
+        return box[0]
 
     def wait(self) -> None:
         """Until every rank has come here."""

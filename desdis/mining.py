@@ -34,7 +34,8 @@ def forbidden_pairs(
 
 
 def hardest(cosine: torch.Tensor, forbidden: torch.Tensor) -> torch.Tensor:
-    """(B,) index into the flattened (ways, B): the most similar negative of each pair. A tie goes to the first."""
+    """(B,) index into the flattened (ways, B): the most similar negative of each pair, which must have one. A tie goes
+    to the first."""
     return cosine.detach().masked_fill(forbidden, -2.0).flatten(1).argmax(dim=1)
 
 
@@ -48,5 +49,7 @@ def same_surface(points: torch.Tensor, reach: torch.Tensor, scenes: torch.Tensor
 
     points (B, 3) and reach (B,) in the scene's unit, scenes (B,) ids.
     """
-    near = torch.cdist(points, points) < torch.maximum(reach[:, None], reach[None])
+    # Not by the matrix product, whose rounding makes far points near where coordinates are large.
+    distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+    near = distances < torch.maximum(reach[:, None], reach[None])
     return near & (scenes[:, None] == scenes[None])

@@ -1,4 +1,4 @@
-"""Training's view of a patch set: a folder of numpy files (written by datasets.patches.sfm_tracks), memory-mapped.
+"""Training's view of a patch set: a folder of numpy files (datasets.patches writes it), memory-mapped.
 
 patches.npy          (N, 64, 64) uint8, each row in its own oriented frame, `margin` wider than what is described; at
                      angle 0 where the manifest's "orientation" is upright
@@ -156,6 +156,11 @@ def _check_rows(folder: Path, arrays: Mapping[str, np.ndarray], count: int, scen
     if rows.min() < 0 or rows.max() >= count or not np.isin(labels, (0, 1)).all():
         raise UserError(f"{folder}/pairs.npy must hold rows below {count} and labels 0 or 1; build the set again")
     return np.append(starts, count)
+
+
+def place_of(scene: str) -> str:
+    """The place of a scene, which is called PLACE, or PLACE/PHOTOGRAPH where a photograph is a scene."""
+    return scene.split("/")[0]
 
 
 def point_order(data: PatchSet, chunk: int, generator: np.random.Generator) -> np.ndarray:

@@ -5,8 +5,11 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
+
+SHOWN = ("loss", "score", "pairs_per_second")  # beside the bar
 
 
 class Log:
@@ -67,21 +70,33 @@ def tensorboard(folder: Path, step: int):
 
 
 class Progress:
-    """A bar (rich) on a terminal; without a terminal or rich, `say` prints lines."""
+    """A bar (rich) on a terminal; without a terminal or rich, `say` prints lines. Leaving its `with` block, however
+    that happens, gives the terminal back."""
 
     def __init__(self, steps: int, done: int, quiet: bool = False) -> None:
         self.bar, self.quiet, self.steps = None, quiet, steps
         if quiet or not sys.stderr.isatty():
             return
         try:
+            from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
         except ImportError:
             return
-        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-        self.bar = Bar(*columns)
+        shown = "  ".join(f"{name} {{task.fields[{name}]}}" for name in SHOWN)
+        self.bar = Bar(
+            BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn(shown), console=Console(stderr=True)
+        )
         self.bar.start()
-        self.task = self.bar.add_task("", total=steps, completed=done)
+        empty: dict[str, Any] = dict.fromkeys(SHOWN, "-")
+        self.task = self.bar.add_task("", total=steps, completed=done, **empty)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
 
     def announce(self, text: str) -> None:
         """A line that stays."""
@@ -96,14 +111,10 @@ class Progress:
             self.bar.update(self.task, completed=done)
 
     def say(self, done: int, entries: dict[str, float]) -> None:
-        """Show these values."""
-        text = "  ".join(f"{key} {value:.4g}" for key, value in entries.items())
+        """Show these values; the bar has room for SHOWN of them, log.csv has all."""
+        values: dict[str, Any] = {key: f"{value:.4g}" for key, value in entries.items()}
         if self.bar is not None:
-            self.bar.update(self.task, description=text)
+            self.bar.update(self.task, **{key: text for key, text in values.items() if key in SHOWN})
         elif not self.quiet:
+            text = "  ".join(f"{key} {value}" for key, value in values.items())
             print(f"step {done} of {self.steps}  {text}", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """Leave the terminal as it was."""
-        if self.bar is not None:
-            self.bar.stop()

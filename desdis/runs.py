@@ -13,9 +13,10 @@ from torch import nn
 
 from desdis import architectures
 from desdis.checkpoints import load_network, metadata_json, save_network
+from desdis.distributed import Ranks
 from desdis.errors import UserError
 from desdis.joined_sets import join
-from desdis.patchsets import PatchSet, read_patch_set
+from desdis.patchsets import PatchSet, place_of, read_patch_set
 from desdis.recipe import Recipe
 from desdis.teacher import Teacher
 from desdis.validation import require_scorable
@@ -26,7 +27,7 @@ MAY_CHANGE = {"output", "patches", "validation", "device", "steps", "log_every",
 
 
 def open_sets(recipe: Recipe) -> tuple[PatchSet, list[PatchSet]]:
-    """The training set and the validation sets; they must not share a scene or a photograph."""
+    """The training set and the validation sets; they must not share a place, a photograph or all of their patches."""
     if not recipe.patches:
         raise UserError("no patch set: give patches=FOLDER")
     data = join(named_sets(recipe.patches))
@@ -34,9 +35,10 @@ def open_sets(recipe: Recipe) -> tuple[PatchSet, list[PatchSet]]:
         raise UserError("teacher_sees=clean needs turns=0: the stored answers are for patches that are not turned")
     held_out = named_sets(recipe.validation)
     for other in held_out:
-        names = [{scene["name"] for scene in each.manifest["scenes"]} for each in (data, other)]
+        places = [{place_of(scene["name"]) for scene in each.manifest["scenes"]} for each in (data, other)]
         images = [{image["sha256"] for image in each.manifest.get("images", [])} for each in (data, other)]
-        shared = sorted(names[0] & names[1]) or sorted(images[0] & images[1])
+        sources = [set(str(each.manifest.get("source_sha256")).split(" + ")) for each in (data, other)]
+        shared = next((sorted(a & b) for a, b in (places, images, sources) if a & b), None)
         if shared:
             raise UserError(f"{other.folder} and {recipe.patches} share {shared[0]}; scenes must be apart")
     require_scorable(held_out)
@@ -84,7 +86,9 @@ def new_student(recipe: Recipe) -> nn.Module:
     if recipe.start:
         network, info = load_network(recipe.start)
         if info.architecture != recipe.student:
-            raise UserError(f"start={recipe.start} is {info.architecture}, the student {recipe.student}")
+            raise UserError(
+                f"start={recipe.start} is {info.architecture}; give weights of {recipe.student}, or student="
+            )
         student.load_state_dict(network.state_dict())
     return student
 
@@ -103,15 +107,17 @@ def save_state(
 
 
 def resume(
-    recipe: Recipe, output: Path, sets: dict, student: nn.Module, average: nn.Module, optimiser, device: torch.device
+    recipe: Recipe, output: Path, sets: dict, student: nn.Module, average: nn.Module, optimiser, ranks: Ranks
 ) -> dict:
     """{"step": steps done, "best": best score so far}; loads a saved state into the networks and the optimiser. Raises
-    UserError where the folder holds another training (other `contents` too), or cannot be written."""
+    UserError where the folder holds another training (other `contents` too), or cannot be written. The first rank's
+    folder counts: only there is anything saved."""
     path, found = output / "state.pt", {"step": 0, "best": -1.0}
-    if path.is_file():
+    if ranks.from_first(path.is_file()):
         now = dataclasses.asdict(recipe)
         try:
-            state = torch.load(path, map_location=device, weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True) if ranks.first else None
+            state = ranks.from_first(state)
             then = dataclasses.asdict(Recipe()) | state["recipe"]  # a new option's default means: as it was before
             other = [key for key, value in now.items() if key not in MAY_CHANGE and then[key] != value]
             before = state.get("sets", sets)  # earlier versions did not keep them
@@ -125,6 +131,8 @@ def resume(
             raise UserError(f"{path} is damaged; move it away to start anew (weights stay)") from error
         if other:
             raise UserError(f"{output} holds a training with another {', '.join(sorted(other))}; choose another output")
+    if not ranks.first:
+        return found
     try:
         output.mkdir(parents=True, exist_ok=True)
         (output / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1) + "\n")

@@ -21,7 +21,7 @@ from desdis.architectures import BODIES
 from desdis.checkpoints import OFFICIAL, WEIGHTS, NetworkInfo, available, file_sha256, load_network, save_network
 from desdis.describer import load
 from desdis.errors import UserError, command
-from desdis.patchsets import PatchSet, read_patch_set
+from desdis.patchsets import PatchSet, place_of, read_patch_set
 from desdis.recipe import Recipe
 from desdis.validation import validate
 
@@ -103,11 +103,12 @@ def ship(
     if target.exists() and not overwrite:
         raise UserError(f"{target} is there already; give another name or --folder, or --overwrite")
     *earlier, last = stages = trainings(info)
-    trained_on = set().union(*(stage.scenes for stage in stages))
+    trained_on = {place_of(scene) for stage in stages for scene in stage.scenes}
     for data in held_out:
-        seen = sorted(trained_on & {scene["name"] for scene in data.manifest["scenes"]})
+        seen = sorted(trained_on & {place_of(scene["name"]) for scene in data.manifest["scenes"]})
         if seen:
             raise UserError(f"{data.folder} holds {seen[0]}, which these weights were trained on; give another set")
+    places = sorted(p for p in trained_on if p.rpartition(".")[0] not in trained_on)  # PLACE.1: its second model
     authors = load_network(f"official/{info.architecture}")[0] if info.architecture in OFFICIAL else None
     scores = {"trained, float32": scored(network, held_out)}
     metadata = {
@@ -126,22 +127,21 @@ def ship(
         if authors:
             scores[f"the authors' {info.architecture}"] = scored(authors, held_out)
         patches = json.loads(info.metadata["patches"])
-        scenes = sorted({scene.split(".")[0] for scene in trained_on})  # not its second models
         frames = (
             "oriented frames or upright ones (the training mixed both)" if last.recipe["upright"] else "oriented frames"
         )
-        said = OURS if folder == WEIGHTS else dict.fromkeys(OURS, "")
+        said = OURS if folder.resolve() == WEIGHTS.resolve() else dict.fromkeys(OURS, "")
         card = CARD.format(
             name=name, magnification=load(str(made)).magnification, frames=frames,
             network=NETWORKS[info.architecture.split("-")[0]], precision="float16" if halved else "float32",
             bytes=made.stat().st_size, sha256=file_sha256(made), architecture=info.architecture,
             parameters=info.parameters, teacher="; then ".join(teachers_of(stage) for stage in stages),
-            count=patches["count"], points=patches["points"], places=len(scenes), source=patches["source_sha256"],
+            count=patches["count"], points=patches["points"], places=len(places), source=patches["source_sha256"],
             pairs=", then ".join(
                 f"{s.steps * s.recipe['batch']} ({s.steps} steps of {s.recipe['batch']})" for s in stages
             ),
             seed=last.recipe["seed"], commit=info.metadata["commit"], scores=score_table(scores),
-            scenes=", ".join(scenes),
+            scenes=", ".join(places),
             commands="\n".join(command_of(stage.recipe, number) for number, stage in enumerate(stages, 1)),
             note=f"\n{note}\n" if note else "", **said,
         )  # fmt: skip

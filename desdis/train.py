@@ -44,81 +44,81 @@ def train(recipe: Recipe) -> Path:
     student = new_student(recipe).to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     average = copy.deepcopy(student).eval()
     optimiser = torch.optim.AdamW(student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    state = resume(recipe, output, sets, student, average, optimiser, device)
+    state = resume(recipe, output, sets, student, average, optimiser, ranks)
     teacher = Teacher(recipe, data, device)
     embed = ranks.share(Embedder(student))
     log = Log(output, state["step"]) if ranks.first else None
     generator = torch.Generator(device)
-    progress = Progress(recipe.steps, state["step"], quiet=not ranks.first)
-    progress.announce(
-        f"{recipe.student} from {len(data.point_ids):,} patches of {len(data.points):,} points, teacher "
-        f"{recipe.teacher or 'none'}, on {device}: "
-        + (f"steps {state['step']} to {recipe.steps}" if state["step"] < recipe.steps else "finished before")
-    )
+    with Progress(recipe.steps, state["step"], quiet=not ranks.first) as progress:
+        progress.announce(
+            f"{recipe.student} from {len(data.point_ids):,} patches of {len(data.points):,} points, teacher "
+            f"{recipe.teacher or 'none'}, on {device}: "
+            + (f"steps {state['step']} to {recipe.steps}" if state["step"] < recipe.steps else "finished before")
+        )
 
-    for step, points in batches(data, recipe.batch, recipe.chunk, recipe.seed, state["step"], recipe.steps):
-        # 1. A batch of matching pairs. Everything random is seeded by (seed, step, rank): resuming needs no memory.
-        seeds = np.random.default_rng([recipe.seed, step, ranks.rank])
-        generator.manual_seed(int(seeds.integers(2**62)))
-        mine = points[ranks.rank * pairs_here : (ranks.rank + 1) * pairs_here]
-        rows = draw_pairs(data, mine, recipe.hard_views, seeds)
-        upright = draw_upright(data, rows, recipe.upright, seeds)
-        raw = torch.as_tensor(cut_pairs(patches_here, rows, upright)).to(device, non_blocking=True)
+        for step, points in batches(data, recipe.batch, recipe.chunk, recipe.seed, state["step"], recipe.steps):
+            # 1. A batch of matching pairs. Everything random is seeded by (seed, step, rank): resuming needs no memory.
+            seeds = np.random.default_rng([recipe.seed, step, ranks.rank])
+            generator.manual_seed(int(seeds.integers(2**62)))
+            mine = points[ranks.rank * pairs_here : (ranks.rank + 1) * pairs_here]
+            rows = draw_pairs(data, mine, recipe.hard_views, seeds)
+            upright = draw_upright(data, rows, recipe.upright, seeds)
+            raw = torch.as_tensor(cut_pairs(patches_here, rows, upright)).to(device, non_blocking=True)
 
-        # 2. Both networks describe it; the teacher sees the same patches, or what they were before the jitter.
-        patches, turns = augment.augment(raw, recipe, data.margin, generator)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(recipe, step)
-        student.train()
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), mixed(recipe, device):
-            torch.manual_seed(int(seeds.integers(2**62)))  # dropout
-            embedding = embed(patches)
-        if recipe.teacher_sees == "turned":
-            patches = augment.resample(raw[:, None].float(), turns)
-        taught = teacher.describe(patches, rows, upright)
+            # 2. Both networks describe it; the teacher sees the same patches, or what they were before the jitter.
+            patches, turns = augment.augment(raw, recipe, data.margin, generator)
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(recipe, step)
+            student.train()
+            with torch.random.fork_rng([device] if device.type == "cuda" else []), mixed(recipe, device):
+                torch.manual_seed(int(seeds.integers(2**62)))  # dropout
+                embedding = embed(patches)
+            shown = augment.resample(raw[:, None].float(), turns) if recipe.teacher_sees == "turned" else patches
+            taught = teacher.describe(shown, rows, upright)
 
-        # 3. The loss over the pairs of all devices; points whose patches overlap are no negatives of each other.
-        anchors, positives = ranks.gather_pairs(embedding.float())
-        if taught is not None:
-            taught = ranks.gather_pairs(taught)
-        same = None
-        if recipe.false_reach:
-            reach = recipe.false_reach * float(data.manifest.get("magnification", 1)) * data.point_sizes[points]
-            place = (data.points[points], reach, data.point_scenes[points])
-            same = mining.same_surface(*(torch.from_numpy(np.asarray(x)).to(device) for x in place))
-        loss, parts = desdis_loss(anchors, positives, taught, same, recipe, step)
-        require_finite("the loss", [loss], step, output)
+            # 3. The loss over the pairs of all devices; points whose patches overlap are no negatives of each other.
+            anchors, positives = ranks.gather_pairs(embedding.float())
+            if taught is not None:
+                taught = ranks.gather_pairs(taught)
+            same = None
+            if recipe.false_reach:
+                reach = recipe.false_reach * float(data.manifest.get("magnification", 1)) * data.point_sizes[points]
+                place = (data.points[points], reach, data.point_scenes[points])
+                same = mining.same_surface(*(torch.from_numpy(np.asarray(x)).to(device) for x in place))
+                if same.all(dim=1).any():
+                    raise UserError(f"step {step}: a point overlaps its whole batch; give a larger batch, or chunk=1")
+            loss, parts = desdis_loss(anchors, positives, taught, same, recipe, step)
+            require_finite("the loss", [loss], step, output)
 
-        # 4. One step of the optimiser, and of the running average of the weights.
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        update_average(average, student, min(recipe.average, (1 + step) / (10 + step)))
-        done = step + 1
-        validates = bool(held_out) and (done % recipe.validate_every == 0 or done == recipe.steps)
-        saves = done % recipe.save_every == 0 or done == recipe.steps
-        if validates or saves:  # a finite loss does not say that what it leaves behind is finite
-            kept = [*student.state_dict().values(), *average.state_dict().values()]
-            require_finite("a weight", kept, step, output)
+            # 4. One step of the optimiser, and of the running average of the weights.
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            update_average(average, student, min(recipe.average, (1 + step) / (10 + step)))
+            done = step + 1
+            validates = bool(held_out) and (done % recipe.validate_every == 0 or done == recipe.steps)
+            saves = done % recipe.save_every == 0 or done == recipe.steps
+            if validates or saves:  # a finite loss does not say that what it leaves behind is finite
+                kept = [*student.state_dict().values(), *average.state_dict().values()]
+                require_finite("a weight", kept, step, output)
 
-        # 5. What a person wants to see, and what a killed run needs.
-        progress.step(done)
-        if log is None:  # another rank than the first
-            continue
-        log.add(parts, recipe.batch)
-        if done % recipe.log_every == 0 or done == recipe.steps:
-            progress.say(done, log.write_means(done, learning_rate(recipe, step)))
-        if validates:
-            scores = validate(average, held_out, device)
-            log.write(done, scores)
-            progress.say(done, scores)
-            if scores["score"] > state["best"]:
-                state["best"] = scores["score"]
-                save_weights(average, output / "best.safetensors", recipe, done, scores, data, teacher)
-        if saves:
-            save_weights(average, output / "last.safetensors", recipe, done, {}, data, teacher)
-            save_state(output, recipe, sets, done, state["best"], student, average, optimiser)
-    progress.close()
+            # 5. What a person wants to see, and what a killed run needs.
+            progress.step(done)
+            if log is None:  # another rank than the first
+                continue
+            log.add(parts, recipe.batch)
+            if done % recipe.log_every == 0 or done == recipe.steps:
+                progress.say(done, log.write_means(done, learning_rate(recipe, step)))
+            if validates:
+                scores = validate(average, held_out, device)
+                log.write(done, scores)
+                progress.say(done, scores)
+                if scores["score"] > state["best"]:
+                    state["best"] = scores["score"]
+                    save_weights(average, output / "best.safetensors", recipe, done, scores, data, teacher)
+            if saves:
+                save_weights(average, output / "last.safetensors", recipe, done, {}, data, teacher)
+                save_state(output, recipe, sets, done, state["best"], student, average, optimiser)
     ranks.wait()  # until the first has saved
     best = output / "best.safetensors"
     return best if best.is_file() else output / "last.safetensors"

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.patches.patch_set import patch_file, read_manifest
+from desdis.errors import UserError
 
 
 def contact_sheet(folder: Path, target: Path, pairs: int = 160, seed: int = 0, orientation: str = "oriented") -> None:
@@ -16,11 +17,10 @@ def contact_sheet(folder: Path, target: Path, pairs: int = 160, seed: int = 0, o
     patches = np.load(patch_file(folder, manifest, orientation), mmap_mode="r")
     point_ids, views, rolls = (np.load(Path(folder) / f"{n}.npy") for n in ("point_ids", "views", "rolls"))
     starts = np.append(np.flatnonzero(np.diff(point_ids, prepend=-1)), len(point_ids))
-    first_rows = np.array([scene["first_row"] for scene in manifest["scenes"]])
     size, columns = patches.shape[1], 8
     tiles = []
     for k in range(pairs):
-        scene = manifest["scenes"][k % len(first_rows)]
+        scene = manifest["scenes"][k % len(manifest["scenes"])]
         own = np.searchsorted(starts, [scene["first_row"], scene["last_row"]])
         for _ in range(20):
             point = generator.integers(own[0], own[1])
@@ -38,4 +38,5 @@ def contact_sheet(folder: Path, target: Path, pairs: int = 160, seed: int = 0, o
         tiles.append(tile)
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     lines = [np.hstack(tiles[k : k + columns]) for k in range(0, len(tiles), columns)]
-    cv2.imwrite(str(target), np.vstack(lines))
+    if not cv2.imwrite(str(target), np.vstack(lines)):
+        raise UserError(f"cannot write {target}; is the disk full?")

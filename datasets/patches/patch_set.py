@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,7 @@ def assemble(
     save_array(folder / "pairs.npy", evaluation_pairs(joined, magnification))
     source = hashlib.sha256("\n".join(sorted(image["sha256"] for image in images)).encode())
     source.update(np.ascontiguousarray(joined["frames"]).tobytes())
+    source.update(f"{patch_size} {margin} {magnification} {orientation}".encode())  # all that decides what is cut
     manifest = {
         "format": FORMAT, "version": VERSION, "count": rows, "points": points, "patch_size": patch_size,
         "magnification": magnification, "margin": margin, "orientation": orientation, "scenes": scenes,
@@ -127,9 +128,7 @@ def assemble(
     return manifest
 
 
-def cut(
-    folder: Path, roots: dict[str, Path], progress: Callable[[str, int, int], None] = lambda name, done, of: None
-) -> None:
+def cut(folder: Path, roots: dict[str, Path]) -> None:
     """Cut the patches of an assembled set. roots: the photographs' folder of each scene. Scene after scene: what was
     cut before a kill stays cut."""
     folder = Path(folder)
@@ -168,7 +167,6 @@ def cut(
             done["scenes"].append(scene["name"])
             write_json(done_file, done)
         offset += scene["images"]
-        progress(scene["name"], number + 1, len(manifest["scenes"]))
 
 
 def patch_file(folder: Path, manifest: dict[str, Any], orientation: str) -> Path:

@@ -94,7 +94,7 @@ def write_phototour(folder: Path, patches: np.ndarray, points: np.ndarray, pairs
 
 
 def export_set(patch_set: Path, folder: Path) -> None:
-    """Write a patch set as PhotoTour: its oriented patches' described window at 64x64, its points and pairs."""
+    """Write a patch set as PhotoTour: its patches' described window at 64x64, its points and pairs."""
     import cv2
 
     manifest = read_manifest(patch_set)
@@ -123,6 +123,8 @@ def import_set(folder: Path, patch_set: Path) -> None:
         new_row = np.full(len(keys), -1)
         new_row[rows] = np.arange(len(rows))
         pairs = read_pairs(lists[-1])
+        if pairs[:, :2].min(initial=0) < 0 or pairs[:, :2].max(initial=-1) >= len(keys):
+            raise UserError(f"{lists[-1]} names a patch beyond the {len(keys)} of info.txt; fetch the set again")
         pairs[:, :2] = new_row[pairs[:, :2]]
         pairs = pairs[(pairs[:, :2] >= 0).all(axis=1)]
     write_plain_set(patch_set, [scene], margin=1.0, magnification=1.0, options={"source": "phototour"}, pairs=pairs)

@@ -94,10 +94,9 @@ def write_plain_set(
     rows["pairs"] = evaluation_pairs(rows, magnification) if pairs is None else pairs.astype(np.int32)
     for key, array in rows.items():
         save_array(folder / f"{key}.npy", array)
-    source: Any = "\n".join(sorted(image["sha256"] for image in images)).encode() if images else target
     manifest = {
         "format": FORMAT, "version": VERSION, "count": count, "points": points, "patch_size": size,
         "magnification": magnification, "margin": margin, "orientation": "oriented", "scenes": entries,
-        "images": images, "options": options, "source_sha256": hashlib.sha256(source).hexdigest(),
+        "images": images, "options": options, "source_sha256": hashlib.sha256(target).hexdigest(),
     }  # fmt: skip
     write_json(folder / "manifest.json", manifest)

@@ -94,6 +94,13 @@ def test_photographs_and_frames_of_another_kind_are_refused(describer, device, g
         desdis.load(describer.name, device=device).describe(grey, lafs)
 
 
+def test_a_dark_corner_of_a_good_photograph_is_described(describer):
+    dark = np.full((200, 200), 0.6, np.float32)
+    dark[150:] = 200
+    lafs = np.tile(np.float32([[1, 0, 40], [0, 1, 40]]), (2, 1, 1))
+    np.testing.assert_allclose(np.linalg.norm(describer.describe(dark, lafs), axis=1), 1, atol=1e-5)
+
+
 def test_in_kornia(describer):
     kornia = pytest.importorskip("kornia.feature")
     lafs = frames(6)
@@ -111,6 +118,8 @@ def test_in_kornia(describer):
 def test_what_is_not_there(describer):
     with pytest.raises(desdis.UserError, match="device nonsense"):
         desdis.load("desdis-8", device="nonsense")
+    with pytest.raises(desdis.UserError, match="device cpux"):
+        desdis.load("desdis-8", device="cpux")
     with pytest.raises(desdis.UserError, match="no weights called"):
         desdis.load("desdis-7")
     if not torch.cuda.is_available():

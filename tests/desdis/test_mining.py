@@ -50,3 +50,5 @@ def test_same_surface_needs_the_same_scene():
     reach, scenes = torch.tensor([0.5, 1.5, 1.5, 0.1]), torch.tensor([0, 0, 1, 0])
     same = same_surface(points, reach, scenes)
     assert same[0, 1] and same[1, 0] and not same[0, 2] and not same[1, 2] and not same[1, 3]
+    far = torch.stack([1.6e6 + 10 * torch.arange(100.0), torch.zeros(100), torch.zeros(100)], dim=1)  # PhotoTour's
+    assert same_surface(far, torch.ones(100), torch.zeros(100)).sum() == 100

@@ -161,6 +161,11 @@ def test_the_ablation_goes_on_and_makes_a_table(words, tmp_path, capsys):
     assert (tmp_path / "all/table.md").read_text().strip() == both.strip()
 
 
+def test_the_ablation_wants_a_teacher_and_a_seed(words, capsys):
+    assert ablation.main([*words, "teacher="]) == ablation.main([*words, "teacher=desdis-8", "--seeds", "0"]) == 2
+    assert capsys.readouterr().err.count("give teacher=NAME and --seeds of 1 or more") == 2
+
+
 def test_every_variant_is_a_recipe():
     recipes = dict(ablation.runs(ablation.read_recipe(None, []), list(ablation.VARIANTS), 1))
     assert len(recipes) == len(ablation.VARIANTS)

@@ -20,6 +20,7 @@ from desdis.augment import plain
 from desdis.checkpoints import load_network, save_network
 from desdis.errors import UserError
 from desdis.patchsets import batches, cut_pairs, draw_pairs, draw_upright, read_patch_set, turned_apart
+from desdis.progress import Progress
 from desdis.recipe import Recipe
 from desdis.runs import copied, on_device, open_sets
 from desdis.train import desdis_loss, main, train
@@ -124,6 +125,7 @@ GRADIENTS = """
 import sys, torch
 from torch.nn.functional import normalize
 from desdis.distributed import Ranks
+from desdis.progress import Progress
 from desdis.recipe import Recipe
 from desdis.train import desdis_loss
 torch.manual_seed(0)
@@ -142,14 +144,15 @@ if ranks.first:
 
 
 def torchrun(count: int, *arguments: str, status: int = 0) -> list[tuple[str, str]]:
-    """What torchrun does for one machine: processes that know their rank and where to meet. What each has printed."""
+    """What torchrun does for one machine: processes that know their rank (which stands for RANK in their arguments) and
+    where to meet. What each has printed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(count)}
     started = [
         subprocess.Popen(
-            [sys.executable, *arguments], env={**environment(), **meeting, "RANK": str(rank)}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [sys.executable, *(word.replace("RANK", str(rank)) for word in arguments)], text=True,
+            env={**environment(), **meeting, "RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
         for rank in range(count)
     ]  # fmt: skip
@@ -174,8 +177,16 @@ def test_training_over_two_processes(sets, tmp_path):
     assert not any("FutureWarning" in err for _, err in printed)
     assert list(curve(tmp_path / "run")) == [1, 2, 3, 4]
     assert load_network(tmp_path / "run/best.safetensors")[1].architecture == "desdis-4"
-    for _, err in torchrun(2, *command(*words, "batch=33")[1:], status=2):
+    for _, err in torchrun(2, *command(*words, f"output={tmp_path / 'other'}", "batch=33")[1:], status=2):
         assert "error: batch=33 cannot be shared by 2 processes" in err and "Traceback" not in err
+
+
+def test_two_machines_that_share_no_disk_go_on_together(sets, tmp_path):
+    words = [f"patches={sets[0]}", f"validation={sets[1]}", f"output={tmp_path / 'RANK'}", "save_every=1"]
+    torchrun(2, *command(*words, "steps=2")[1:])
+    assert not (tmp_path / "1").exists()  # only the first saves anything
+    torchrun(2, *command(*words, "steps=3")[1:])
+    assert list(curve(tmp_path / "0")) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-3), ("bfloat16", 0.1)])
@@ -323,6 +334,39 @@ def test_several_validation_sets_share_the_score(tmp_path):
         (folder / "manifest.json").write_text(json.dumps({**manifest, "images": [{"sha256": "ab" * 32}]}))
     with pytest.raises(UserError, match=r"planes and .*train share abab"):
         open_sets(recipe)
+
+
+def test_places_and_patches_of_the_training_are_not_validated_on(tmp_path):
+    """By the place's name, also where a photograph of it is a scene; by all patches, whatever they are called."""
+    training = write_patch_set(tmp_path / "train", seed=1)
+    for scene, source in (("render0/photo.jpg", "2"), ("elsewhere", "1")):
+        held = write_patch_set(tmp_path / source, seed=2, name="held")
+        manifest = json.loads((held / "manifest.json").read_text())
+        manifest["scenes"][0]["name"], manifest["source_sha256"] = scene, source
+        (held / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(UserError, match="scenes must be apart"):
+            open_sets(Recipe(patches=str(training), validation=str(held)))
+
+
+def test_a_point_without_a_negative_is_told(sets, tmp_path):
+    with pytest.raises(UserError, match="step 0: a point overlaps its whole batch"):
+        train(Recipe(**QUICK | {"false_reach": 1e9, "chunk": 1000}, patches=str(sets[0]), output=str(tmp_path)))
+
+
+def test_the_bar_stays_on_an_ordinary_terminal_and_gives_it_back(monkeypatch, capfd):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    values = dict.fromkeys([f"value_number_{k}" for k in range(9)], 0.123456789)
+    with pytest.raises(KeyboardInterrupt), Progress(20, 0) as progress:
+        progress.say(5, {"loss": 0.5, **values})
+        progress.step(5)
+        assert progress.bar is not None
+        progress.bar.refresh()
+        raise KeyboardInterrupt
+    out, err = capfd.readouterr()
+    assert not out and "5/20" in err and "loss 0.5" in err and "value_number" not in err
+    assert err.rindex("\x1b[?25h") > err.rindex("\x1b[?25l")  # the cursor is shown again
 
 
 def test_broken_sets_say_what_is_wrong(tmp_path, capsys):

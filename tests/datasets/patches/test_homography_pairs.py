@@ -97,3 +97,12 @@ def test_a_set_of_pairs_is_read_by_training(tmp_path):
         check_split(tmp_path / "set", tmp_path / "set")
     with pytest.raises(UserError, match="no point with two patches"):
         write_set(tmp_path / "x", {"a": tmp_path / "a.png"}, {"a": frames()[:0]}, QUIET)
+
+
+def test_other_options_make_another_source(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), texture()[:300, :300])
+    sources = set()
+    for number, options in enumerate((QUIET, QUIET, QUIET.model_copy(update={"noise": 9.0}))):
+        write_set(tmp_path / str(number), {"a": tmp_path / "a.png"}, {"a": frames()}, options)
+        sources.add(read_patch_set(tmp_path / str(number)).manifest["source_sha256"])
+    assert len(sources) == 2

@@ -88,6 +88,9 @@ def test_the_command_goes_both_ways(brown, tmp_path, capsys):
 
 def test_errors(brown, tmp_path):
     folder, patches, points, _pairs = brown
+    (folder / "m50_9999_9999_0.txt").write_text("99999 1 0 2 1 0 0\n" * 200)
+    with pytest.raises(UserError, match=r"names a patch beyond the \d+ of info\.txt"):
+        import_set(folder, tmp_path / "set")
     (folder / "patches0001.bmp").unlink()
     with pytest.raises(UserError, match=r"patches0001\.bmp is absent"):
         read_patches(folder)
