@@ -7,10 +7,11 @@ its making, and what both precisions and the authors' network of the same width 
 """
 
 import argparse
+import csv
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +30,6 @@ PLACES = ("patches", "validation", "output", "device")  # of a recipe: where thi
 OURS = {  # what the card of this project's own weights says, and no other card can
     "sets": """ (`tracks`: patches of those places' reconstructions, which the authors'
 network matched; `planes`: their photographs warped by homographies; see docs/distillation.md)""",
-    "sources": " Their sources and licences are listed in docs/distillation.md.",
     "limits": """ Trained mostly on buildings, statues, objects and
 some aerial views by daylight; thermal, medical or underwater pictures were not seen. People are no subject of the
 training.""",
@@ -51,7 +51,7 @@ of unit length. {network}; these weights were trained from a random start.
 | file | {name}.safetensors, {precision}, {bytes} bytes, sha256 {sha256} |
 | architecture | {architecture}, {parameters} parameters |
 | teacher | {teacher} |
-| patches | {count} of {points} points from {places} places, sha256 of the set's sources {source} |
+| patches | {count} of {points} points from {place_count} places, sha256 of the set's sources {source} |
 | pairs seen | {pairs} |
 | seed, commit | {seed}, {commit} |
 
@@ -63,7 +63,7 @@ Made by
 
 {commands}
 {note}
-**Places**: {scenes}.{sources}
+**Places**: {places}.
 
 **Intended use**: matching photographs of a rigid scene for structure from motion and localisation, on {frames}.
 **Limits**: not invariant to strong blur, to inverted contrast, nor to view changes beyond some 40 degrees; repeated
@@ -88,9 +88,13 @@ def ship(
     folder: Path = WEIGHTS,
     note: str = "",
     overwrite: bool = False,
+    licences: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write weights and card into `folder`; returns the weights' path. Raises UserError where that would mislead (the
-    name of another architecture, a validation set that was trained on, weights of unknown making) or overwrite."""
+    """Write weights and card into `folder`; returns the weights' path. `licences`: of each place's photographs.
+
+    Raises UserError where that would mislead (the name of another architecture, a validation set that was trained on,
+    weights of unknown making, a place without a licence where others have one) or overwrite.
+    """
     network, info = load_network(file)
     if "recipe" not in info.metadata:
         raise UserError(f"{file} was not written by desdis.train: its making is unknown, so it cannot be shipped")
@@ -109,6 +113,8 @@ def ship(
         if seen:
             raise UserError(f"{data.folder} holds {seen[0]}, which these weights were trained on; give another set")
     places = sorted(p for p in trained_on if p.rpartition(".")[0] not in trained_on)  # PLACE.1: its second model
+    if licences is not None and not licences.keys() >= set(places):
+        raise UserError(f"no licence is given for {', '.join(sorted(set(places) - licences.keys()))}; list all places")
     authors = load_network(f"official/{info.architecture}")[0] if info.architecture in OFFICIAL else None
     scores = {"trained, float32": scored(network, held_out)}
     metadata = {
@@ -136,12 +142,12 @@ def ship(
             network=NETWORKS[info.architecture.split("-")[0]], precision="float16" if halved else "float32",
             bytes=made.stat().st_size, sha256=file_sha256(made), architecture=info.architecture,
             parameters=info.parameters, teacher="; then ".join(teachers_of(stage) for stage in stages),
-            count=patches["count"], points=patches["points"], places=len(places), source=patches["source_sha256"],
+            count=patches["count"], points=patches["points"], place_count=len(places), source=patches["source_sha256"],
             pairs=", then ".join(
                 f"{s.steps * s.recipe['batch']} ({s.steps} steps of {s.recipe['batch']})" for s in stages
             ),
             seed=last.recipe["seed"], commit=info.metadata["commit"], scores=score_table(scores),
-            scenes=", ".join(places),
+            places=places_listed(places, licences),
             commands="\n".join(command_of(stage.recipe, number) for number, stage in enumerate(stages, 1)),
             note=f"\n{note}\n" if note else "", **said,
         )  # fmt: skip
@@ -195,6 +201,23 @@ def command_of(recipe: dict, number: int) -> str:
     return f"    python -m desdis.train patches=SETS validation=SETS output=RUN{number} {words}"
 
 
+def places_listed(places: Sequence[str], licences: Mapping[str, str] | None) -> str:
+    """The places, by licence where that is known."""
+    if licences is None:
+        return ", ".join(places)
+    kinds = sorted({licences[place] for place in places})
+    return "; ".join(f"{kind}: " + ", ".join(p for p in places if licences[p] == kind) for kind in kinds)
+
+
+def read_licences(path: Path) -> dict[str, str]:
+    """The columns `place` and `licence` of a CSV file. Raises UserError."""
+    try:
+        with open(path, newline="") as file:
+            return {row["place"]: row["licence"] for row in csv.DictReader(file)}
+    except (OSError, KeyError) as error:
+        raise UserError(f"{path} cannot be read ({error}); it must be a CSV with columns place and licence") from error
+
+
 def score_table(scores: dict[str, dict[str, float]]) -> str:
     """Markdown of named scores, one column a network."""
     lines = ["| | " + " | ".join(scores) + " |", "| --- " * (len(scores) + 1) + "|"]
@@ -211,12 +234,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("file", type=Path, help="weights written by desdis.train")
     parser.add_argument("name", help="of the file; in desdis/weights the name by which desdis.load finds it")
     parser.add_argument("--validation", type=Path, nargs="+", required=True, metavar="SET", help="sets to score on")
+    parser.add_argument("--places", type=Path, metavar="CSV", help="the photographs' licences: columns place, licence")
     parser.add_argument("--note", default="", help="a sentence for the card")
     parser.add_argument("--folder", type=Path, default=WEIGHTS, help="where they go (desdis/weights)")
     parser.add_argument("--overwrite", action="store_true", help="where there are weights of that name already")
     options = parser.parse_args(arguments)
     held_out = [read_patch_set(folder) for folder in options.validation]
-    print(ship(options.file, options.name, held_out, options.folder, options.note, options.overwrite))
+    licences = read_licences(options.places) if options.places else None
+    print(ship(options.file, options.name, held_out, options.folder, options.note, options.overwrite, licences))
     return 0
 
 

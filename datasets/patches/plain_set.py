@@ -97,6 +97,6 @@ def write_plain_set(
     manifest = {
         "format": FORMAT, "version": VERSION, "count": count, "points": points, "patch_size": size,
         "magnification": magnification, "margin": margin, "orientation": "oriented", "scenes": entries,
-        "images": images, "options": options, "source_sha256": hashlib.sha256(target).hexdigest(),
+        "images": images, "options": options, "source_sha256": hashlib.sha256(target.data).hexdigest(),
     }  # fmt: skip
     write_json(folder / "manifest.json", manifest)

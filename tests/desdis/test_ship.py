@@ -12,7 +12,7 @@ from desdis.architectures import build
 from desdis.checkpoints import file_sha256, load_network, save_network
 from desdis.errors import UserError
 from desdis.patchsets import read_patch_set
-from desdis.ship import ship
+from desdis.ship import read_licences, ship
 from desdis.train import main
 from tests.desdis.rendered_patch_set import write_patch_set
 
@@ -142,6 +142,20 @@ def test_what_would_mislead_is_not_shipped(words, tmp_path):
         ship(trained, "small", [read_patch_set(Path(other))], tmp_path, overwrite=True).with_suffix(".md").read_text()
     )
     assert "| other: score |" in card and "docs/distillation.md" not in card
+
+
+def test_the_card_lists_the_places_by_licence(words, tmp_path):
+    assert main([*words, f"output={tmp_path / 'run'}"]) == 0
+    trained, held_out = tmp_path / "run/best.safetensors", [read_patch_set(Path(words[-1].removeprefix("validation=")))]
+    file = tmp_path / "places.csv"
+    file.write_text("place,source,licence\nrender0,here,MIT\nrender1,there,not stated\n")
+    card = ship(trained, "small", held_out, tmp_path, licences=read_licences(file)).with_suffix(".md").read_text()
+    assert "**Places**: MIT: render0; not stated: render1." in card
+    with pytest.raises(UserError, match="no licence is given for render1"):
+        ship(trained, "other", held_out, tmp_path, licences={"render0": "MIT"})
+    file.write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="columns place and licence"):
+        read_licences(file)
 
 
 def test_the_ablation_goes_on_and_makes_a_table(words, tmp_path, capsys):
