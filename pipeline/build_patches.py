@@ -55,9 +55,9 @@ class BuildOptions(BaseModel):
 @command
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status (0 done, 2 a user's mistake, 130 interrupted)."""
-    args = _parser().parse_args(arguments)
+    args = parser().parse_args(arguments)
     build(
-        args.images, args.output, _options(args.options),
+        args.images, args.output, parse_options(args.options),
         load_recipe(args.config, [*RECIPE, *args.recipe] if args.config is None else args.recipe),
         model=args.model, fixed=args.fixed, homographies=args.homographies, apart_from=args.apart_from,
         console=Console(),
@@ -87,7 +87,7 @@ def build(
     from datasets.patches.patch_set import ORIENTATIONS, assemble, cut, scene_file
 
     console = console or Console(quiet=True)
-    places = _places(images)
+    places = places_of(images)
     _only_used(options, homographies)
     if model is None:  # a model may be of some of the photographs only
         _photographs_apart(places, apart_from or [])
@@ -183,7 +183,7 @@ def _scenes(
 
     read = cache(lambda photo: read_grey(root / photo))  # a place's photographs are read three times over
     if fixed:
-        names = tuple(path.name for path in _photographs(root))
+        names = tuple(path.name for path in photographs_in(root))
         if len({read(photo).shape for photo in names}) != 1:
             raise UserError(f"{root}: --fixed wants photographs of one size, of a camera that did not move")
         found = [fixed_camera(names, _detect(read(names[0]), recipe))]
@@ -257,7 +257,7 @@ def _warped(places: dict[str, Path], output: Path, options: BuildOptions, recipe
     from datasets.patches.homography_pairs import write_set
     from datasets.patches.patch_set import read_grey
 
-    photographs = {f"{name}/{path.name}": path for name, root in places.items() for path in _photographs(root)}
+    photographs = {f"{name}/{path.name}": path for name, root in places.items() for path in photographs_in(root)}
     frames = {name: _detect(read_grey(path), recipe) for name, path in photographs.items()}
     write_set(output, photographs, frames, options.homography, rounds, recipe.seed)
 
@@ -272,14 +272,14 @@ def _detect(grey: np.ndarray, recipe: Recipe) -> np.ndarray:
     return detector.detect(Image(grey, np.repeat(grey[:, :, None], 3, axis=2))).lafs
 
 
-def _photographs(root: Path) -> list[Path]:
+def photographs_in(root: Path) -> list[Path]:
     found = sorted(path for path in root.iterdir() if path.suffix.lower() in PICTURES)
     if not found:
         raise UserError(f"{root}: no photographs in it; --images takes folders of photographs, one a place")
     return found
 
 
-def _places(images: list[Path]) -> dict[str, Path]:
+def places_of(images: list[Path]) -> dict[str, Path]:
     """The folders by name (PLACE/images goes by PLACE). Raises UserError where one is absent or two share a name."""
     places: dict[str, Path] = {}
     for root in images:
@@ -309,7 +309,7 @@ def _same_as_before(output: Path, options: BuildOptions, recipe: Recipe, source:
     write_atomically(path, json.dumps(now, indent=1))
 
 
-def _options(words: list[str]) -> BuildOptions:
+def parse_options(words: list[str]) -> BuildOptions:
     values: dict = {}
     for word in words:
         key, equals, text = word.partition("=")
@@ -329,7 +329,7 @@ def _options(words: list[str]) -> BuildOptions:
         raise UserError(f"option {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m pipeline.build_patches", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter, epilog=_options_help(),

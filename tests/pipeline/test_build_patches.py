@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from desdis.patchsets import read_patch_set
-from pipeline.build_patches import FEWEST, _places, main
+from pipeline.build_patches import FEWEST, main, places_of
 
 RECIPE = ["--recipe", "descriptor.name=rootsift", "detector.max_keypoints=1000", "pairs.name=exhaustive"]
 
@@ -199,7 +199,7 @@ def test_folders_that_cannot_be(tmp_path, capsys):
 def test_a_place_goes_by_its_folder(tmp_path):
     for name in ("hall/images", "street"):
         (tmp_path / name).mkdir(parents=True)
-    assert list(_places([tmp_path / "hall" / "images", tmp_path / "street"])) == ["hall", "street"]
+    assert list(places_of([tmp_path / "hall" / "images", tmp_path / "street"])) == ["hall", "street"]
 
 
 def test_set_remembers_its_options(built):
