@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from datasets.patches.hpatches import (
-    SPLIT_A_TEST,
+    SPLIT_TESTS,
     STRIPS,
     main,
     matching_score,
@@ -41,13 +41,15 @@ def test_strips_survive_the_disk(tmp_path):
 
 
 def test_splits():
-    assert len(SPLIT_A_TEST) == len(set(SPLIT_A_TEST)) == 40
+    for tests in map(str.split, SPLIT_TESTS.values()):
+        assert len(tests) == len(set(tests)) == 40 and {name[:2] for name in tests} == {"i_", "v_"}
     sequences = ["v_wall", "i_fog", "v_courses"]
     assert split_test("a", sequences) == ["i_fog", "v_courses"]
+    assert split_test("b", sequences) == [s for s in sorted(sequences) if s in SPLIT_TESTS["b"].split()]
     assert split_test("view", sequences) == ["v_courses", "v_wall"]
     assert split_test("illum", sequences) == ["i_fog"]
     assert split_test("full", sequences) == sorted(sequences)
-    with pytest.raises(UserError, match="choose from a, illum"):
+    with pytest.raises(UserError, match="choose from a, b, c, illum"):
         split_test("z", sequences)
 
 
@@ -131,4 +133,4 @@ def test_the_command_scores_weights_and_csv(tmp_path, capsys):
         assert csv[f"{task} easy"] > 0.9
     assert weights["matching tough"] < 0.9 > weights["retrieval tough"]
     assert main([str(tmp_path / "patches"), "desdis-8", "--tasks", str(tmp_path)]) == 2
-    assert main([str(tmp_path / "patches"), "desdis-8", "--tasks", str(tasks), "--split", "b"]) == 2
+    assert main([str(tmp_path / "patches"), "desdis-8", "--tasks", str(tasks), "--split", "z"]) == 2
