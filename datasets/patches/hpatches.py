@@ -51,7 +51,7 @@ Descriptors = Mapping[str, Mapping[str, np.ndarray]]  # sequence -> strip -> (N,
 def split_test(name: str, sequences: Sequence[str]) -> list[str]:
     """Those of `sequences` that the split tests on: `a` (the usual), `b`, `c`, `illum`, `view`, or `full`."""
     keep = {
-        **{split: lambda s, tests=tests.split(): s in tests for split, tests in SPLIT_TESTS.items()},
+        **{split: lambda s, tests=tests: s in tests.split() for split, tests in SPLIT_TESTS.items()},
         "illum": lambda s: s.startswith("i_"),
         "view": lambda s: s.startswith("v_"),
         "full": lambda s: True,
