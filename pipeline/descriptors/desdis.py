@@ -11,7 +11,9 @@ class DesDis:
 
     class Options(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
-        magnification: float = Field(default=9.0, gt=0, le=64, description="patch half-width in sigmas of the frame")
+        magnification: float | None = Field(
+            default=None, gt=0, le=64, description="patch half-width in sigmas of the frame (default: as trained, 9)"
+        )
         runtime: Literal["auto", "torch", "compiled", "onnx", "bf16", "int8"] = Field(
             default="auto", description="how the network is run"
         )

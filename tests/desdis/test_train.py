@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing import event_accumulator
 
 from desdis.augment import plain
 from desdis.checkpoints import load_network, save_network
@@ -74,6 +75,32 @@ def test_it_learns_and_leaves_weights_log_and_state(sets, tmp_path, monkeypatch)
     assert json.loads(info.metadata["validation"])["score"] == max(scores.values())
     assert json.loads(info.metadata["teacher"]) == {str(teacher): load_network(teacher)[1].sha256}
     assert (tmp_path / "run/recipe.json").is_file()
+    events = event_accumulator.EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    assert {event.step: event.value for event in events.Scalars("loss")} == pytest.approx(losses)
+
+
+def test_a_bare_machine_trains_with_a_teacher(sets, tmp_path):
+    """Only torch, numpy, safetensors and OpenCV: what else is installed cannot be imported here."""
+    others = [
+        "h5py",
+        "kornia",
+        "networkx",
+        "onnxruntime",
+        "pooch",
+        "pycolmap",
+        "pydantic",
+        "rich",
+        "scipy",
+        "tensorboard",
+    ]
+    bare = f"import sys; sys.modules.update(dict.fromkeys({others})); from desdis.train import main; sys.exit(main())"
+    save_network(load_or_build("desdis-4"), tmp_path / "teacher.safetensors", {})
+    words = [f"patches={sets[0]}", f"validation={sets[1]}", f"output={tmp_path / 'run'}", "steps=2"]
+    words += ["student=desdis-4", "batch=32", "log_every=1", f"teacher={tmp_path / 'teacher.safetensors'}"]
+    subprocess.run([sys.executable, "-c", bare, *words], env=environment(), check=True, timeout=300)
+    assert list(curve(tmp_path / "run")) == [1, 2]
+    assert not list((tmp_path / "run").glob("events*"))
 
 
 def load_or_build(name: str) -> torch.nn.Module:
