@@ -37,7 +37,7 @@ def open_sets(recipe: Recipe) -> tuple[PatchSet, list[PatchSet]]:
     for other in held_out:
         places = [{place_of(scene["name"]) for scene in each.manifest["scenes"]} for each in (data, other)]
         images = [{image["sha256"] for image in each.manifest.get("images", [])} for each in (data, other)]
-        sources = [set(str(each.manifest.get("source_sha256")).split(" + ")) for each in (data, other)]
+        sources = [set(str(each.manifest.get("source_sha256")).split(" + ")) - {"None"} for each in (data, other)]
         shared = next((sorted(a & b) for a, b in (places, images, sources) if a & b), None)
         if shared:
             raise UserError(f"{other.folder} and {recipe.patches} share {shared[0]}; scenes must be apart")

@@ -2,8 +2,8 @@
 
 Every folder is a place. The commands below are printed and run one after the other: the validation sets (tracks of
 the places, and planes: three photographs of each place, warped), the training set apart from them, both stages of the
-training, and `desdis.ship`. Each goes on where it stopped, so the same command again finishes what was begun. Further
-KEY=VALUE words go to both trainings (device=cuda, steps=...).
+training (desdis-48 ships after the first), and `desdis.ship`. Each goes on where it stopped, so the same command again
+finishes what was begun. Further KEY=VALUE words go to both trainings (device=cuda, precision=float32, ...).
 """
 
 import argparse
@@ -29,10 +29,10 @@ def planes_of(validation: list[Path], folder: Path) -> list[Path]:
     for name, root in places_of(validation).items():
         found = photographs_in(root)
         (folder / name).mkdir(parents=True, exist_ok=True)
+        for link in (folder / name).iterdir():  # of an earlier run, whose photographs may have moved
+            link.unlink()
         for path in {found[k * len(found) // 3] for k in range(3)}:
-            link = folder / name / path.name
-            if not link.exists():
-                os.symlink(path.resolve(), link)
+            os.symlink(path.resolve(), folder / name / path.name)
     return [folder / name for name in places_of(validation)]
 
 
@@ -42,12 +42,16 @@ def commands(name: str, training: list[Path], validation: list[Path], output: Pa
     if not config.is_file():
         known = ", ".join(sorted(path.stem for path in RECIPES.glob("desdis-*.yaml")))
         raise UserError(f"there is no recipe for {name!r}: choose from {known}")
+    set_here = {"output", "student", "start", "patches", "validation"} & {word.partition("=")[0] for word in words}
+    if set_here:
+        raise UserError(f"{', '.join(sorted(set_here))}: this command sets it; leave it out")
     sets = tracks, planes, patches = [str(output / part) for part in ("tracks", "planes", "patches")]
     three = planes_of(validation, output / "planes_photographs")
     first, second = output / name, output / f"{name}-finished"
     given = [f"patches={patches}", f"validation={tracks}+{planes}"]
     recipe = train.read_recipe(config, words)
     finish = [f"student={name}", f"start={first / 'best.safetensors'}", f"teacher={recipe.teacher}"]
+    finish += [f"turns={recipe.turns}", *(["steps=400"] if name == "desdis-8" else [])]
     build = build_patches.main
     return [
         (build, ["--images", *map(str, validation), "--output", tracks]),
@@ -56,7 +60,7 @@ def commands(name: str, training: list[Path], validation: list[Path], output: Pa
         (build, ["--images", *map(str, training), "--output", patches, "--apart-from", *sets[:2], "--recipe",
                  "detector.max_keypoints=5000", "mapper.two_view_points=true", "descriptor.weights=desdis-48"]),
         (train.main, ["--config", str(config), *given, f"output={first}", *words]),
-        (train.main, ["--config", str(RECIPES / "finish.yaml"), *finish, f"turns={recipe.turns}", *given,
+        (train.main, ["--config", str(RECIPES / "finish.yaml"), *finish, *given,
                       f"output={second}", *words]),
         (ship.main, [str(second / "best.safetensors"), name, "--validation", tracks, planes,
                      "--folder", str(output / "weights"), "--overwrite"]),

@@ -54,5 +54,7 @@ def test_it_stops_where_a_command_fails(photographs, tmp_path, monkeypatch, caps
 
 
 def test_there_is_no_such_recipe(photographs, tmp_path):
+    with pytest.raises(UserError, match="output: this command sets it"):
+        commands("desdis-8", [photographs[0]], [photographs[1]], tmp_path, ["output=x"])
     with pytest.raises(UserError, match="no recipe for 'desdis-9': choose from desdis-16"):
         commands("desdis-9", [photographs[0]], [photographs[1]], tmp_path, [])
