@@ -2,7 +2,7 @@
 
 Every folder is a place. The commands below are printed and run one after the other: the validation sets (tracks of
 the places, and planes: three photographs of each place, warped), the training set apart from them, both stages of the
-training (desdis-48 ships after the first), and `desdis.ship`. Each goes on where it stopped, so the same command again
+training, and `desdis.ship`. Each goes on where it stopped, so the same command again
 finishes what was begun. Further KEY=VALUE words go to both trainings (device=cuda, precision=float32, ...).
 """
 
@@ -20,6 +20,8 @@ from pipeline.build_patches import photographs_in, places_of
 
 RECIPES = Path(__file__).parents[1] / "configs" / "train"
 FRAME_ERRORS = ["homography.frame_angle=10", "homography.frame_scale=0.15", "homography.frame_shift=1"]
+
+FINISH = {"desdis-8": ["steps=400"], "desdis-48": ["steps=250", "validate_every=125"]}  # beside what finish.yaml says
 
 Command = tuple[Callable[[list[str]], int], list[str]]  # a module's main and its arguments
 
@@ -51,7 +53,7 @@ def commands(name: str, training: list[Path], validation: list[Path], output: Pa
     given = [f"patches={patches}", f"validation={tracks}+{planes}"]
     recipe = train.read_recipe(config, words)
     finish = [f"student={name}", f"start={first / 'best.safetensors'}", f"teacher={recipe.teacher}"]
-    finish += [f"turns={recipe.turns}", *(["steps=400"] if name == "desdis-8" else [])]
+    finish += [f"turns={recipe.turns}", *FINISH.get(name, [])]
     build = build_patches.main
     return [
         (build, ["--images", *map(str, validation), "--output", tracks]),
