@@ -53,12 +53,12 @@ class Describer:
             raise ValueError("grey is None: the photograph could not be read")
         magnification = self.magnification if magnification is None else magnification
         lafs = lafs if len(lafs) else np.empty((0, 2, 3), np.float32)
-        lafs = checked_frames(grey, lafs)
         if grey.dtype == np.float32:
             _check_range(grey, "grey")
         if self.device != "cpu" and len(lafs):
             from desdis.runtimes.torch import TorchRuntime
 
+            lafs = checked_frames(grey, lafs)
             assert isinstance(self.runtime, TorchRuntime)
             return self.runtime.describe_image(grey, lafs, magnification)
         slices = [lafs[begin : begin + SLICE] for begin in range(0, max(1, len(lafs)), SLICE)]

@@ -3,8 +3,8 @@
 Each folder is a place. It is reconstructed by this program (SET/runs/<place>, resumed if it was begun), its tracks
 become observations (SET/scenes/<place>.npz), and at the end all patches are cut (SET/patches*.npy) and a contact sheet
 of positive pairs is drawn, to be looked at. Running the same command again does what is missing (warped photographs,
-a matter of minutes, are all done again). With other folders it
-makes the set anew, of these alone; places that were reconstructed before are not reconstructed again.
+a matter of minutes, are all done again). With other folders it makes the set anew, of these alone; places that were
+reconstructed before are not reconstructed again.
 
 `--model MODEL` cuts from a COLMAP model that is there already, `--fixed` takes the photographs of each folder as those
 of a camera that did not move, `--homographies N` warps single photographs N times; none of the three reconstructs all.

@@ -2,8 +2,8 @@
 
 Every folder is a place. The commands below are printed and run one after the other: the validation sets (tracks of
 the places, and planes: three photographs of each place, warped), the training set apart from them, both stages of the
-training, and `desdis.ship`. Each goes on where it stopped, so the same command again
-finishes what was begun. Further KEY=VALUE words go to both trainings (device=cuda, precision=float32, ...).
+training, and `desdis.ship`. Each goes on where it stopped, so the same command again finishes what was begun. Further
+KEY=VALUE words go to both trainings (device=cuda, precision=float32, ...).
 """
 
 import argparse

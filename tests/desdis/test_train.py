@@ -21,7 +21,6 @@ from desdis.augment import plain
 from desdis.checkpoints import load_network, save_network
 from desdis.errors import UserError
 from desdis.patchsets import batches, cut_pairs, draw_pairs, draw_upright, read_patch_set, turned_apart
-from desdis.progress import Progress
 from desdis.recipe import Recipe
 from desdis.runs import copied, on_device, open_sets
 from desdis.train import desdis_loss, main, train
@@ -83,17 +82,8 @@ def test_it_learns_and_leaves_weights_log_and_state(sets, tmp_path, monkeypatch)
 def test_a_bare_machine_trains_with_a_teacher(sets, tmp_path):
     """Only torch, numpy, safetensors and OpenCV: what else is installed cannot be imported here."""
     others = [
-        "h5py",
-        "kornia",
-        "networkx",
-        "onnxruntime",
-        "pooch",
-        "pycolmap",
-        "pydantic",
-        "rich",
-        "scipy",
-        "tensorboard",
-    ]
+        "h5py", "kornia", "networkx", "onnxruntime", "pooch", "pycolmap", "pydantic", "rich", "scipy", "tensorboard",
+    ]  # fmt: skip
     bare = f"import sys; sys.modules.update(dict.fromkeys({others})); from desdis.train import main; sys.exit(main())"
     save_network(load_or_build("desdis-4"), tmp_path / "teacher.safetensors", {})
     words = [f"patches={sets[0]}", f"validation={sets[1]}", f"output={tmp_path / 'run'}", "steps=2"]
@@ -152,7 +142,6 @@ GRADIENTS = """
 import sys, torch
 from torch.nn.functional import normalize
 from desdis.distributed import Ranks
-from desdis.progress import Progress
 from desdis.recipe import Recipe
 from desdis.train import desdis_loss
 torch.manual_seed(0)
@@ -378,22 +367,6 @@ def test_places_and_patches_of_the_training_are_not_validated_on(tmp_path):
 def test_a_point_without_a_negative_is_told(sets, tmp_path):
     with pytest.raises(UserError, match="step 0: a point overlaps its whole batch"):
         train(Recipe(**QUICK | {"false_reach": 1e9, "chunk": 1000}, patches=str(sets[0]), output=str(tmp_path)))
-
-
-def test_the_bar_stays_on_an_ordinary_terminal_and_gives_it_back(monkeypatch, capfd):
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    values = dict.fromkeys([f"value_number_{k}" for k in range(9)], 0.123456789)
-    with pytest.raises(KeyboardInterrupt), Progress(20, 0) as progress:
-        progress.say(5, {"loss": 0.5, **values})
-        progress.step(5)
-        assert progress.bar is not None
-        progress.bar.refresh()
-        raise KeyboardInterrupt
-    out, err = capfd.readouterr()
-    assert not out and "5/20" in err and "loss 0.5" in err and "value_number" not in err
-    assert err.rindex("\x1b[?25h") > err.rindex("\x1b[?25l")  # the cursor is shown again
 
 
 def test_broken_sets_say_what_is_wrong(tmp_path, capsys):
